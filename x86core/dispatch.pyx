@@ -1,0 +1,183 @@
+"""Between blocks: finding the next one, links, faults, and everything that wants attention."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from x86core.attention cimport interrupt_pending
+from x86core.blocks cimport block_find, drop_modified, jump_hash, set_stale_handler
+from x86core.decode cimport decode_block, decode_partial
+from x86core.events cimport (deliver_debug_trap, deliver_external_interrupt, deliver_fault, deliver_nmi,
+                             take_interrupt)
+from x86core.intrinsics cimport DEAD_COUNT, NO_LIMIT, atomic_exchange, atomic_load, atomic_store, frame_address
+from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
+from x86core.monitor cimport answer_shootdown
+from x86core.state cimport (ATTENTION_CODE, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SHOOTDOWN, CPU, CS,
+                            DEVICE_ACCESS, EXCEPTION_GP, EXIT_INTERNAL_ERROR, EXIT_INTR, EXIT_IRQ_WINDOW_OPEN,
+                            EXIT_LIMIT, EXIT_NONE, FLAG_IF, FLAG_TF, NO_MEMORY, Block, Insn, JumpEntry, Link)
+
+
+cdef void spill(CPU* cpu, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
+    """Put the arithmetic flags where they stand while no handler holds them."""
+    cpu.result = result
+    cpu.carries = carries
+    cpu.carry = carry
+
+
+cdef int leave(CPU* cpu, int reason) noexcept nogil:
+    """Out of the guest. Notes how deep the host stack is: handlers that tail-call keep it flat."""
+    cdef size_t depth = cpu.stack_top - frame_address()
+    if depth > cpu.stack_depth:
+        cpu.stack_depth = depth
+    return reason
+
+
+cdef Block* find_block(CPU* cpu) noexcept nogil:
+    """The block at CS:EIP, decoded if need be; NULL when cpu.exception says why there is none."""
+    cdef uint64_t key = cpu.context_key | cpu.eip
+    cdef JumpEntry* entry = &cpu.jump_cache[jump_hash(cpu.eip)]
+    cdef uint64_t physical
+    cdef Block* block
+    if entry.key == key and entry.block.count != DEAD_COUNT:
+        return entry.block
+    if cpu.eip > cpu.segments[CS].limit:
+        raise_exception(cpu, EXCEPTION_GP, 0)
+        return NULL
+    physical = translate(cpu, cpu.segments[CS].base + cpu.eip, INTENT_FETCH)
+    if faulted(physical):
+        return NULL
+    if physical >= cpu.ram.size:
+        raise_exception(cpu, NO_MEMORY, 0)
+        return NULL
+    block = block_find(cpu, <uint32_t>physical, cpu.eip)
+    if block == NULL:
+        block = decode_block(cpu, <uint32_t>physical)
+        if block == NULL:
+            return NULL
+    entry.key = key
+    entry.block = block
+    return block
+
+
+cdef int enter(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
+    """Go on at cpu.eip, once nothing else wants attention."""
+    cdef Block* block
+    cdef int64_t room
+    cdef int reason
+    spill(cpu, result, carries, carry)
+    while True:
+        room = <int64_t>atomic_load(&cpu.stop_at) - cpu.retired
+        if room <= 0:
+            reason = attend(cpu)
+            if reason != EXIT_NONE:
+                return leave(cpu, reason)
+            continue
+        block = find_block(cpu)
+        if block != NULL and block.count > room:
+            block = decode_partial(cpu, <int>room)
+        if block != NULL:
+            cpu.retired += block.count
+            return block.insns.handler(cpu, block.insns, cpu.result, cpu.carries, cpu.carry)
+        if cpu.exception == NO_MEMORY:
+            cpu.run.exit.internal.suberror = 1      # KVM_INTERNAL_ERROR_EMULATION
+            cpu.run.exit.internal.ndata = 0
+            return leave(cpu, EXIT_INTERNAL_ERROR)
+        reason = deliver_fault(cpu)
+        if reason != EXIT_NONE:
+            return leave(cpu, reason)
+
+
+cdef int attend(CPU* cpu) noexcept nogil:
+    """Do what is wanted between two instructions; EXIT_NONE to go on.
+
+    stop_at first, the attention bits second: who asks does it in the other order (attention.pyx).
+    """
+    cdef uint64_t wanted
+    cdef int reason
+    atomic_store(&cpu.stop_at, cpu.limit_at)
+    wanted = atomic_exchange(&cpu.attention, 0)
+    if wanted & ATTENTION_SHOOTDOWN:
+        answer_shootdown(cpu)
+    if wanted & ATTENTION_CODE:
+        drop_modified(cpu)
+    if wanted & ATTENTION_NMI:
+        cpu.nmi_pending = True
+    if wanted & ATTENTION_KICK:
+        return EXIT_INTR
+    if cpu.trap_at == cpu.retired:
+        cpu.trap_at = -1
+        reason = deliver_debug_trap(cpu)
+        if reason != EXIT_NONE:
+            return reason
+    reason = EXIT_NONE
+    if cpu.nmi_pending and not cpu.nmi_blocked:
+        cpu.nmi_pending = False
+        cpu.nmi_blocked = True
+        reason = deliver_nmi(cpu)
+    elif cpu.eflags & FLAG_IF and (interrupt_pending(cpu) or cpu.run.request_interrupt_window):
+        if cpu.shadow == cpu.retired:
+            cpu.stop_at = cpu.retired + 1
+            return EXIT_LIMIT if cpu.retired >= cpu.limit_at else EXIT_NONE
+        if not interrupt_pending(cpu):
+            return EXIT_IRQ_WINDOW_OPEN
+        reason = deliver_external_interrupt(cpu, take_interrupt(cpu))
+    if reason != EXIT_NONE:
+        return reason
+    if cpu.retired >= cpu.limit_at:
+        return EXIT_LIMIT
+    if cpu.eflags & FLAG_TF:
+        cpu.trap_at = cpu.retired + 1
+        cpu.stop_at = cpu.retired + 1
+    elif cpu.eflags & FLAG_IF and interrupt_pending(cpu):
+        cpu.stop_at = 0             # one more, now that the handler allows interrupts
+    return EXIT_NONE
+
+
+cdef int fault(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
+    """The instruction was given up, for the reason in cpu.exception: nothing of it has happened."""
+    cdef int reason
+    spill(cpu, result, carries, carry)
+    cpu.retired -= insn.remaining
+    cpu.eip = insn.eip
+    if cpu.exception == DEVICE_ACCESS:
+        cpu.shadow = cpu.retired        # it is finished before anything else happens
+        return leave(cpu, cpu.access_exit)
+    reason = deliver_fault(cpu)
+    if reason != EXIT_NONE:
+        return leave(cpu, reason)
+    return enter(cpu, insn, cpu.result, cpu.carries, cpu.carry)
+
+
+cdef int stale(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
+    """In the place of each instruction of a dropped block: look it up again."""
+    cpu.retired -= insn.remaining
+    cpu.eip = insn.eip
+    return enter(cpu, insn, result, carries, carry)
+
+
+cdef int resolve_taken(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
+    """A link was not entered: its target is unknown or dropped, or something wants attention."""
+    cdef Link* link = <Link*>(insn + 1)
+    cdef uint64_t flushes = cpu.flushes
+    cdef Block* block
+    cpu.retired -= link.taken.count
+    cpu.eip = insn.immediate
+    if link.taken.count == DEAD_COUNT:
+        block = find_block(cpu)
+        if block != NULL and cpu.flushes == flushes:
+            link.taken = block
+    return enter(cpu, insn, result, carries, carry)
+
+
+cdef int resolve_fallthrough(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
+    """As resolve_taken, for the instruction behind."""
+    cdef Link* link = <Link*>(insn + 1)
+    cdef uint64_t flushes = cpu.flushes
+    cdef Block* block
+    cpu.retired -= link.fallthrough.count
+    cpu.eip = insn.eip + insn.length
+    if link.fallthrough.count == DEAD_COUNT:
+        block = find_block(cpu)
+        if block != NULL and cpu.flushes == flushes:
+            link.fallthrough = block
+    return enter(cpu, insn, result, carries, carry)
+
+
+set_stale_handler(stale)

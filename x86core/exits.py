@@ -1,0 +1,47 @@
+"""Why `VCPU.run` returned, and what a vCPU can be doing: the numbers of the KVM API.
+
+Source: Linux `include/uapi/linux/kvm.h`.  `EXIT_MWAIT` is the number that the RFC "Allow userspace
+exit on HLT and MWAIT" (D. Woodhouse, 18 September 2023) proposed; upstream later gave 38 to another exit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXIT_UNKNOWN: Final = 0
+EXIT_IO: Final = 2
+EXIT_DEBUG: Final = 4
+EXIT_HLT: Final = 5
+EXIT_MMIO: Final = 6
+EXIT_IRQ_WINDOW_OPEN: Final = 7
+EXIT_SHUTDOWN: Final = 8
+EXIT_FAIL_ENTRY: Final = 9
+EXIT_INTR: Final = 10
+EXIT_INTERNAL_ERROR: Final = 17
+EXIT_MWAIT: Final = 38
+
+#: The instruction limit given to `run` is spent. Ours, outside KVM's range.
+EXIT_LIMIT: Final = 0x100
+
+EXIT_NAMES: Final = {
+    value: name for name, value in sorted(globals().items()) if name.startswith("EXIT_")
+}
+
+MP_STATE_RUNNABLE: Final = 0
+MP_STATE_UNINITIALIZED: Final = 1
+MP_STATE_INIT_RECEIVED: Final = 2
+MP_STATE_HALTED: Final = 3
+MP_STATE_SIPI_RECEIVED: Final = 4
+
+#: Bits of `kvm_run.userspace_exits` (the RFC's KVM_X86_USERSPACE_EXIT_*).
+USERSPACE_EXIT_MWAIT: Final = 1 << 0
+USERSPACE_EXIT_HLT: Final = 1 << 1
+
+#: Values of `kvm_run.mwait_policy`: what MWAIT does when it does not exit to userspace.
+MWAIT_NOP: Final = 0
+MWAIT_YIELD: Final = 1
+MWAIT_FAULT: Final = 2
+
+#: `kvm_run.io.direction`.
+EXIT_IO_IN: Final = 0
+EXIT_IO_OUT: Final = 1

@@ -1,0 +1,1 @@
+"""The meaning of every instruction, a file per family. isa.py says which opcodes mean what."""

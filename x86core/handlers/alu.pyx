@@ -1,0 +1,193 @@
+"""ADD OR ADC SBB AND SUB XOR CMP TEST INC DEC NEG NOT, and the first of them fused with Jcc."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from x86core.arithmetic cimport ADC, ADD, AND, OR, SBB, SUB, XOR, Outcome, arithmetic, sign_extend, step
+from x86core.flags cimport condition
+from x86core.operands cimport *
+from x86core.state cimport CPU, Insn
+from x86core.variant cimport *
+
+
+cdef inline int binary(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v,
+                       int operation, bint keep) noexcept nogil:
+    """Destination = destination (operation) source; `keep` stores it."""
+    cdef int form = v & FORM
+    cdef bint to_memory = keep and (form == FORM_MR or form == FORM_MI)
+    cdef int intent = INTENT_WRITE if to_memory else INTENT_READ
+    cdef uint8_t* at = NULL
+    cdef uint64_t operand = 0
+    cdef uint32_t a, b
+    cdef Outcome outcome
+    if is_memory(v):
+        at = locate(cpu, insn, v, intent)
+        if unlikely(at == NULL):
+            return careful(cpu, insn, result, carries, carry)
+        operand = load(cpu, insn, v, at, intent)
+        if unlikely(faulted(operand)):
+            return fault(cpu, insn, result, carries, carry)
+    if form == FORM_RR:
+        a = get_register(cpu, insn.rm, v)
+        b = get_register(cpu, insn.reg, v)
+    elif form == FORM_RI:
+        a = get_register(cpu, insn.rm, v)
+        b = truncate(insn.immediate, v)
+    elif form == FORM_RM:
+        a = get_register(cpu, insn.reg, v)
+        b = <uint32_t>operand
+    elif form == FORM_MR:
+        a = <uint32_t>operand
+        b = get_register(cpu, insn.reg, v)
+    else:
+        a = <uint32_t>operand
+        b = truncate(insn.immediate, v)
+    outcome = arithmetic(operation, a, b, carry, v)
+    if to_memory:
+        if unlikely(store(cpu, insn, v, at, <uint32_t>outcome.result)):
+            return fault(cpu, insn, result, carries, carry)
+    elif keep:
+        set_register(cpu, insn.reg if form == FORM_RM else insn.rm, <uint32_t>outcome.result, v)
+    if v & FUSED:
+        if condition_after(operation, a, b, outcome, v):
+            return follow_taken(cpu, insn + 1, outcome.result, outcome.carries, outcome.carry)
+        return follow_fallthrough(cpu, insn + 1, outcome.result, outcome.carries, outcome.carry)
+    if v & DEAD:
+        return next(cpu, insn, result, carries, carry)
+    return next(cpu, insn, outcome.result, outcome.carries, outcome.carry)
+
+
+cdef inline bint condition_after(int operation, uint32_t a, uint32_t b, Outcome outcome, int v) noexcept nogil:
+    """The condition of a fused jump. After a subtraction it is a comparison, which the host has too."""
+    cdef int code = condition_of(v)
+    if operation == SUB:
+        if code == 0x2:
+            return a < b
+        if code == 0x3:
+            return a >= b
+        if code == 0x4:
+            return a == b
+        if code == 0x5:
+            return a != b
+        if code == 0x6:
+            return a <= b
+        if code == 0x7:
+            return a > b
+        if code == 0xC:
+            return sign_extend(a, v) < sign_extend(b, v)
+        if code == 0xD:
+            return sign_extend(a, v) >= sign_extend(b, v)
+        if code == 0xE:
+            return sign_extend(a, v) <= sign_extend(b, v)
+        if code == 0xF:
+            return sign_extend(a, v) > sign_extend(b, v)
+    return condition(code, outcome.result, outcome.carries, outcome.carry)
+
+
+cdef inline int unary(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v,
+                      int by) noexcept nogil:
+    """INC (by 1) and DEC (by -1)."""
+    cdef uint8_t* at = NULL
+    cdef uint64_t operand
+    cdef Outcome outcome
+    if is_memory(v):
+        at = locate(cpu, insn, v, INTENT_WRITE)
+        if unlikely(at == NULL):
+            return careful(cpu, insn, result, carries, carry)
+        operand = load(cpu, insn, v, at, INTENT_WRITE)
+        if unlikely(faulted(operand)):
+            return fault(cpu, insn, result, carries, carry)
+    else:
+        operand = get_register(cpu, insn.rm, v)
+    outcome = step(by, <uint32_t>operand, carry, v)
+    if is_memory(v):
+        if unlikely(store(cpu, insn, v, at, <uint32_t>outcome.result)):
+            return fault(cpu, insn, result, carries, carry)
+    else:
+        set_register(cpu, insn.rm, <uint32_t>outcome.result, v)
+    if v & FUSED:
+        if condition(condition_of(v), outcome.result, outcome.carries, outcome.carry):
+            return follow_taken(cpu, insn + 1, outcome.result, outcome.carries, outcome.carry)
+        return follow_fallthrough(cpu, insn + 1, outcome.result, outcome.carries, outcome.carry)
+    if v & DEAD:
+        return next(cpu, insn, result, carries, carry)
+    return next(cpu, insn, outcome.result, outcome.carries, outcome.carry)
+
+
+cdef inline int add(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, ADD, True)
+
+
+cdef inline int or_(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, OR, True)
+
+
+cdef inline int adc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, ADC, True)
+
+
+cdef inline int sbb(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, SBB, True)
+
+
+cdef inline int and_(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, AND, True)
+
+
+cdef inline int sub(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, SUB, True)
+
+
+cdef inline int xor(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, XOR, True)
+
+
+cdef inline int cmp(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, SUB, False)
+
+
+cdef inline int test(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return binary(cpu, insn, result, carries, carry, v, AND, False)
+
+
+cdef inline int inc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return unary(cpu, insn, result, carries, carry, v, 1)
+
+
+cdef inline int dec(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return unary(cpu, insn, result, carries, carry, v, -1)
+
+
+cdef inline int neg(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    cdef uint64_t operand
+    cdef Outcome outcome
+    if is_memory(v):
+        operand = load(cpu, insn, v, NULL, INTENT_WRITE)
+        if unlikely(faulted(operand)):
+            return fault(cpu, insn, result, carries, carry)
+    else:
+        operand = get_register(cpu, insn.rm, v)
+    outcome = arithmetic(SUB, 0, <uint32_t>operand, 0, v)
+    if is_memory(v):
+        if unlikely(store(cpu, insn, v, NULL, <uint32_t>outcome.result)):
+            return fault(cpu, insn, result, carries, carry)
+    else:
+        set_register(cpu, insn.rm, <uint32_t>outcome.result, v)
+    if v & DEAD:
+        return next(cpu, insn, result, carries, carry)
+    return next(cpu, insn, outcome.result, outcome.carries, outcome.carry)
+
+
+cdef inline int not_(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    cdef uint64_t operand
+    if is_memory(v):
+        operand = load(cpu, insn, v, NULL, INTENT_WRITE)
+        if unlikely(faulted(operand)) or unlikely(store(cpu, insn, v, NULL, ~<uint32_t>operand)):
+            return fault(cpu, insn, result, carries, carry)
+    else:
+        set_register(cpu, insn.rm, ~get_register(cpu, insn.rm, v), v)
+    return next(cpu, insn, result, carries, carry)
+
+
+# The pairs that are decoded as one (isa.FUSED_WITH_JCC): the build stamps <handler>_jcc from <handler>
+# with FUSED and the jump's condition in the variant.
+
+include "alu_instances.pxi"

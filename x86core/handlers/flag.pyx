@@ -1,0 +1,62 @@
+"""CLC STC CMC CLD STD CLI STI, and what is no instruction: #UD, #GP for its length."""
+from libc.stdint cimport int64_t, uint32_t
+
+from x86core.attention cimport interrupt_pending
+from x86core.intrinsics cimport atomic_store
+from x86core.operands cimport *
+from x86core.state cimport CPU, EXCEPTION_GP, EXCEPTION_UD, FLAG_DF, FLAG_IF, Insn
+from x86core.variant cimport *
+
+
+cdef inline int set_carry(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry,
+                          uint32_t value) noexcept nogil:
+    """OF stands relative to CF, so that it stays what it is."""
+    return next(cpu, insn, result, carries ^ (carry ^ value) << 31, value)
+
+
+cdef inline int clc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return set_carry(cpu, insn, result, carries, carry, 0)
+
+
+cdef inline int stc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return set_carry(cpu, insn, result, carries, carry, 1)
+
+
+cdef inline int cmc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return set_carry(cpu, insn, result, carries, carry, carry ^ 1)
+
+
+cdef inline int cld(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    cpu.eflags &= ~<uint32_t>FLAG_DF
+    return next(cpu, insn, result, carries, carry)
+
+
+cdef inline int std(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    cpu.eflags |= FLAG_DF
+    return next(cpu, insn, result, carries, carry)
+
+
+cdef inline int cli(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    cpu.eflags &= ~<uint32_t>FLAG_IF
+    return next(cpu, insn, result, carries, carry)
+
+
+cdef inline int sti(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    # Interrupts are held off for one more instruction, which the decoder puts into the same block.
+    if not cpu.eflags & FLAG_IF:
+        cpu.eflags |= FLAG_IF
+        cpu.shadow = cpu.retired - insn.remaining + 1
+        if interrupt_pending(cpu) or cpu.run.request_interrupt_window:
+            atomic_store(&cpu.stop_at, 0)
+    return next(cpu, insn, result, carries, carry)
+
+
+cdef inline int undefined(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return raise_at(cpu, insn, result, carries, carry, EXCEPTION_UD)
+
+
+cdef inline int too_long(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
+
+
+include "flag_instances.pxi"

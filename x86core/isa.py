@@ -1,0 +1,478 @@
+"""The instruction set as data: the one table that the decoder, the build, the tests and the docs read.
+
+A row is an opcode form. Its columns:
+
+opcode       bytes in hexadecimal; `+r` the low three bits are a register, `+c` the low four a condition;
+             `/n` the ModRM reg field selects it; a third byte after 0F 01 is a whole ModRM byte
+instruction  mnemonic and operands as in the opcode map of the Intel SDM (vol. 2, appendix A):
+             E register or memory, G register, I immediate, M memory, S segment register, C control register,
+             O offset without ModRM, J relative target, A far pointer, Z register in the opcode, X and Y
+             DS:SI and ES:DI; b byte, w word, v word or doubleword by operand size, p far pointer
+handler      the function in x86core/handlers/ that is its meaning
+properties   lock     LOCK may stand before the memory form; the handler is then locked_<handler>
+             atomic   its memory form is always the locked one
+             hot      memory forms also have the quick forms for flat and for other segments
+             stack    the same for the implied stack operand
+             sized    depends on the operand size though no operand shows it
+             writes   leaves nothing of the arithmetic flags before it (so they need not be computed)
+             carry    the same, but takes CF or quiet it
+             quiet    neither reads nor writes arithmetic flags
+             address  takes the address of its memory operand, not what is there
+             dead     has a form that leaves out flags which nobody reads
+             jump     ends a block and goes on at an address known when decoding, or at the next one
+             end      ends a block
+             signed   its byte immediate is sign-extended to the operand size
+             string   takes REP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+TABLE = """
+00       ADD Eb,Gb            add                lock hot writes dead
+01       ADD Ev,Gv            add                lock hot writes dead
+02       ADD Gb,Eb            add                hot writes dead
+03       ADD Gv,Ev            add                hot writes dead
+04       ADD AL,Ib            add                writes dead
+05       ADD eAX,Iv           add                writes dead
+06       PUSH ES              push_segment       sized
+07       POP ES               pop_segment        sized end
+08       OR Eb,Gb             or_                lock hot writes dead
+09       OR Ev,Gv             or_                lock hot writes dead
+0A       OR Gb,Eb             or_                hot writes dead
+0B       OR Gv,Ev             or_                hot writes dead
+0C       OR AL,Ib             or_                writes dead
+0D       OR eAX,Iv            or_                writes dead
+0E       PUSH CS              push_segment       sized
+10       ADC Eb,Gb            adc                lock hot dead
+11       ADC Ev,Gv            adc                lock hot dead
+12       ADC Gb,Eb            adc                hot dead
+13       ADC Gv,Ev            adc                hot dead
+14       ADC AL,Ib            adc                dead
+15       ADC eAX,Iv           adc                dead
+16       PUSH SS              push_segment       sized
+17       POP SS               pop_segment        sized end
+18       SBB Eb,Gb            sbb                lock hot dead
+19       SBB Ev,Gv            sbb                lock hot dead
+1A       SBB Gb,Eb            sbb                hot dead
+1B       SBB Gv,Ev            sbb                hot dead
+1C       SBB AL,Ib            sbb                dead
+1D       SBB eAX,Iv           sbb                dead
+1E       PUSH DS              push_segment       sized
+1F       POP DS               pop_segment        sized end
+20       AND Eb,Gb            and_               lock hot writes dead
+21       AND Ev,Gv            and_               lock hot writes dead
+22       AND Gb,Eb            and_               hot writes dead
+23       AND Gv,Ev            and_               hot writes dead
+24       AND AL,Ib            and_               writes dead
+25       AND eAX,Iv           and_               writes dead
+28       SUB Eb,Gb            sub                lock hot writes dead
+29       SUB Ev,Gv            sub                lock hot writes dead
+2A       SUB Gb,Eb            sub                hot writes dead
+2B       SUB Gv,Ev            sub                hot writes dead
+2C       SUB AL,Ib            sub                writes dead
+2D       SUB eAX,Iv           sub                writes dead
+30       XOR Eb,Gb            xor                lock hot writes dead
+31       XOR Ev,Gv            xor                lock hot writes dead
+32       XOR Gb,Eb            xor                hot writes dead
+33       XOR Gv,Ev            xor                hot writes dead
+34       XOR AL,Ib            xor                writes dead
+35       XOR eAX,Iv           xor                writes dead
+38       CMP Eb,Gb            cmp                hot writes
+39       CMP Ev,Gv            cmp                hot writes
+3A       CMP Gb,Eb            cmp                hot writes
+3B       CMP Gv,Ev            cmp                hot writes
+3C       CMP AL,Ib            cmp                writes
+3D       CMP eAX,Iv           cmp                writes
+40+r     INC Zv               inc                carry dead
+48+r     DEC Zv               dec                carry dead
+50+r     PUSH Zv              push               stack
+58+r     POP Zv               pop                stack
+60       PUSHA                pusha              sized
+61       POPA                 popa               sized
+68       PUSH Iv              push_immediate     stack
+69       IMUL Gv,Ev,Iv        imul3              hot writes dead
+6A       PUSH Ib              push_immediate     stack sized signed
+6B       IMUL Gv,Ev,Ib        imul3              hot writes dead signed
+6C       INS Yb,DX            ins                string end
+6D       INS Yv,DX            ins                string end
+6E       OUTS DX,Xb           outs               string end
+6F       OUTS DX,Xv           outs               string end
+70+c     Jcc Jb               jcc                jump
+80/0     ADD Eb,Ib            add                lock hot writes dead
+80/1     OR Eb,Ib             or_                lock hot writes dead
+80/2     ADC Eb,Ib            adc                lock hot dead
+80/3     SBB Eb,Ib            sbb                lock hot dead
+80/4     AND Eb,Ib            and_               lock hot writes dead
+80/5     SUB Eb,Ib            sub                lock hot writes dead
+80/6     XOR Eb,Ib            xor                lock hot writes dead
+80/7     CMP Eb,Ib            cmp                hot writes
+81/0     ADD Ev,Iv            add                lock hot writes dead
+81/1     OR Ev,Iv             or_                lock hot writes dead
+81/2     ADC Ev,Iv            adc                lock hot dead
+81/3     SBB Ev,Iv            sbb                lock hot dead
+81/4     AND Ev,Iv            and_               lock hot writes dead
+81/5     SUB Ev,Iv            sub                lock hot writes dead
+81/6     XOR Ev,Iv            xor                lock hot writes dead
+81/7     CMP Ev,Iv            cmp                hot writes
+82/0     ADD Eb,Ib            add                lock hot writes dead
+82/1     OR Eb,Ib             or_                lock hot writes dead
+82/2     ADC Eb,Ib            adc                lock hot dead
+82/3     SBB Eb,Ib            sbb                lock hot dead
+82/4     AND Eb,Ib            and_               lock hot writes dead
+82/5     SUB Eb,Ib            sub                lock hot writes dead
+82/6     XOR Eb,Ib            xor                lock hot writes dead
+82/7     CMP Eb,Ib            cmp                hot writes
+83/0     ADD Ev,Ib            add                lock hot writes dead signed
+83/1     OR Ev,Ib             or_                lock hot writes dead signed
+83/2     ADC Ev,Ib            adc                lock hot dead signed
+83/3     SBB Ev,Ib            sbb                lock hot dead signed
+83/4     AND Ev,Ib            and_               lock hot writes dead signed
+83/5     SUB Ev,Ib            sub                lock hot writes dead signed
+83/6     XOR Ev,Ib            xor                lock hot writes dead signed
+83/7     CMP Ev,Ib            cmp                hot writes signed
+84       TEST Eb,Gb           test               hot writes
+85       TEST Ev,Gv           test               hot writes
+86       XCHG Eb,Gb           xchg               lock atomic
+87       XCHG Ev,Gv           xchg               lock atomic
+88       MOV Eb,Gb            mov                hot quiet
+89       MOV Ev,Gv            mov                hot quiet
+8A       MOV Gb,Eb            mov                hot quiet
+8B       MOV Gv,Ev            mov                hot quiet
+8C       MOV Ev,Sw            mov_from_segment
+8D       LEA Gv,M             lea                quiet address
+8E       MOV Sw,Ew            mov_to_segment     end
+8F/0     POP Ev               pop_operand
+90       NOP                  nop                quiet
+90+r     XCHG eAX,Zv          xchg
+98       CBW                  cbw                sized quiet
+99       CWD                  cwd                sized quiet
+9A       CALL Ap              call_far           sized end
+9C       PUSHF                pushf              sized
+9D       POPF                 popf               sized end
+A0       MOV AL,Ob            mov                hot quiet
+A1       MOV eAX,Ov           mov                hot quiet
+A2       MOV Ob,AL            mov                hot quiet
+A3       MOV Ov,eAX           mov                hot quiet
+A4       MOVS Yb,Xb           movs               string
+A5       MOVS Yv,Xv           movs               string
+A6       CMPS Xb,Yb           cmps               string
+A7       CMPS Xv,Yv           cmps               string
+A8       TEST AL,Ib           test               writes
+A9       TEST eAX,Iv          test               writes
+AA       STOS Yb,AL           stos               string
+AB       STOS Yv,eAX          stos               string
+AC       LODS AL,Xb           lods               string
+AD       LODS eAX,Xv          lods               string
+AE       SCAS AL,Yb           scas               string
+AF       SCAS eAX,Yv          scas               string
+B0+r     MOV Zb,Ib            mov                quiet
+B8+r     MOV Zv,Iv            mov                quiet
+C0/0     ROL Eb,Ib            rol
+C0/1     ROR Eb,Ib            ror
+C0/2     RCL Eb,Ib            rcl
+C0/3     RCR Eb,Ib            rcr
+C0/4     SHL Eb,Ib            shl                carry dead
+C0/5     SHR Eb,Ib            shr                carry dead
+C0/6     SAL Eb,Ib            shl                carry dead
+C0/7     SAR Eb,Ib            sar                carry dead
+C1/0     ROL Ev,Ib            rol
+C1/1     ROR Ev,Ib            ror
+C1/2     RCL Ev,Ib            rcl
+C1/3     RCR Ev,Ib            rcr
+C1/4     SHL Ev,Ib            shl                carry dead
+C1/5     SHR Ev,Ib            shr                carry dead
+C1/6     SAL Ev,Ib            shl                carry dead
+C1/7     SAR Ev,Ib            sar                carry dead
+C2       RET Iw               ret_release        sized end
+C3       RET                  ret                sized stack end
+C6/0     MOV Eb,Ib            mov                hot quiet
+C7/0     MOV Ev,Iv            mov                hot quiet
+CA       RETF Iw              ret_far            sized end
+CB       RETF                 ret_far            sized end
+CC       INT3                 int3               end
+CD       INT Ib               int_               end
+CE       INTO                 into               end
+CF       IRET                 iret               sized end
+D0/0     ROL Eb,1             rol
+D0/1     ROR Eb,1             ror
+D0/2     RCL Eb,1             rcl
+D0/3     RCR Eb,1             rcr
+D0/4     SHL Eb,1             shl                carry dead
+D0/5     SHR Eb,1             shr                carry dead
+D0/6     SAL Eb,1             shl                carry dead
+D0/7     SAR Eb,1             sar                carry dead
+D1/0     ROL Ev,1             rol
+D1/1     ROR Ev,1             ror
+D1/2     RCL Ev,1             rcl
+D1/3     RCR Ev,1             rcr
+D1/4     SHL Ev,1             shl                carry dead
+D1/5     SHR Ev,1             shr                carry dead
+D1/6     SAL Ev,1             shl                carry dead
+D1/7     SAR Ev,1             sar                carry dead
+D2/0     ROL Eb,CL            rol
+D2/1     ROR Eb,CL            ror
+D2/2     RCL Eb,CL            rcl
+D2/3     RCR Eb,CL            rcr
+D2/4     SHL Eb,CL            shl                carry dead
+D2/5     SHR Eb,CL            shr                carry dead
+D2/6     SAL Eb,CL            shl                carry dead
+D2/7     SAR Eb,CL            sar                carry dead
+D3/0     ROL Ev,CL            rol
+D3/1     ROR Ev,CL            ror
+D3/2     RCL Ev,CL            rcl
+D3/3     RCR Ev,CL            rcr
+D3/4     SHL Ev,CL            shl                carry dead
+D3/5     SHR Ev,CL            shr                carry dead
+D3/6     SAL Ev,CL            shl                carry dead
+D3/7     SAR Ev,CL            sar                carry dead
+E0       LOOPNE Jb            loopne             jump
+E1       LOOPE Jb             loope              jump
+E2       LOOP Jb              loop               jump
+E3       JCXZ Jb              jcxz               jump
+E4       IN AL,Ib             in_                end
+E5       IN eAX,Ib            in_                end
+E6       OUT Ib,AL            out                end
+E7       OUT Ib,eAX           out                end
+E8       CALL Jv              call               stack jump
+E9       JMP Jv               jmp                jump
+EA       JMP Ap               jmp_far            end
+EB       JMP Jb               jmp                jump
+EC       IN AL,DX             in_dx              end
+ED       IN eAX,DX            in_dx              end
+EE       OUT DX,AL            out_dx             end
+EF       OUT DX,eAX           out_dx             end
+F4       HLT                  hlt                end
+F5       CMC                  cmc
+F6/0     TEST Eb,Ib           test               hot writes
+F6/1     TEST Eb,Ib           test               hot writes
+F6/2     NOT Eb               not_               lock
+F6/3     NEG Eb               neg                lock writes dead
+F6/4     MUL Eb               mul
+F6/5     IMUL Eb              imul
+F6/6     DIV Eb               div
+F6/7     IDIV Eb              idiv
+F7/0     TEST Ev,Iv           test               hot writes
+F7/1     TEST Ev,Iv           test               hot writes
+F7/2     NOT Ev               not_               lock
+F7/3     NEG Ev               neg                lock writes dead
+F7/4     MUL Ev               mul                hot
+F7/5     IMUL Ev              imul               hot
+F7/6     DIV Ev               div                hot
+F7/7     IDIV Ev              idiv               hot
+F8       CLC                  clc
+F9       STC                  stc
+FA       CLI                  cli
+FB       STI                  sti
+FC       CLD                  cld                quiet
+FD       STD                  std                quiet
+FE/0     INC Eb               inc                lock hot carry dead
+FE/1     DEC Eb               dec                lock hot carry dead
+FF/0     INC Ev               inc                lock hot carry dead
+FF/1     DEC Ev               dec                lock hot carry dead
+FF/2     CALL Ev              call_indirect      end
+FF/3     CALL Mp              call_far_indirect  sized end
+FF/4     JMP Ev               jmp_indirect       end
+FF/5     JMP Mp               jmp_far_indirect   sized end
+FF/6     PUSH Ev              push_operand
+0F01/2   LGDT Ms              lgdt               sized end
+0F01/3   LIDT Ms              lidt               sized end
+0F01C8   MONITOR              monitor
+0F01C9   MWAIT                mwait              end
+0F20     MOV Rd,Cd            mov_from_control
+0F22     MOV Cd,Rd            mov_to_control     end
+0F31     RDTSC                rdtsc              end
+0F80+c   Jcc Jv               jcc                jump
+0F90+c   SETcc Eb             setcc
+0FA0     PUSH FS              push_segment       sized
+0FA1     POP FS               pop_segment        sized end
+0FA2     CPUID                cpuid              end
+0FA8     PUSH GS              push_segment       sized
+0FA9     POP GS               pop_segment        sized end
+0FAF     IMUL Gv,Ev           imul2              hot writes dead
+0FB0     CMPXCHG Eb,Gb        cmpxchg            lock atomic
+0FB1     CMPXCHG Ev,Gv        cmpxchg            lock atomic
+0FB6     MOVZX Gv,Eb          movzx_byte         hot quiet
+0FB7     MOVZX Gv,Ew          movzx_word         hot quiet
+0FBE     MOVSX Gv,Eb          movsx_byte         hot quiet
+0FBF     MOVSX Gv,Ew          movsx_word         hot quiet
+0FC0     XADD Eb,Gb           xadd               lock atomic
+0FC1     XADD Ev,Gv           xadd               lock atomic
+F390     PAUSE                pause              quiet
+"""
+
+
+#: Instructions that are decoded as one with the conditional jump behind them: (handler, form, width).
+FUSED_WITH_JCC = (
+    *(("cmp", form, width) for form in ("rr", "ri") for width in (8, 16, 32)),
+    *(("cmp", form, 32) for form in ("rm", "mr", "mi")),
+    ("cmp", "mi", 8),
+    *(("test", "rr", width) for width in (8, 16, 32)),
+    ("test", "ri", 8),
+    ("test", "ri", 32),
+    *((handler, "r", width) for handler in ("inc", "dec") for width in (16, 32)),
+    *((handler, form, 32) for handler in ("add", "sub", "and_", "or_", "xor") for form in ("rr", "ri")),
+)
+
+REGISTER_FORMS = {"E": "r", "EG": "rr", "GE": "rr", "EI": "ri"}
+MEMORY_FORMS = {"E": "m", "M": "m", "EG": "mr", "MG": "mr", "GE": "rm", "GM": "rm", "EI": "mi"}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One compiled function: a handler with everything that its variant constant fixes."""
+
+    handler: str
+    form: str = ""  # r m rr ri mr rm mi, or none
+    width: int = 0  # bits, or 0
+    access: str = ""  # flat segmented careful, or none
+    dead: bool = False
+    condition: int | None = None
+
+    @property
+    def name(self) -> str:
+        parts = [self.handler, self.form, str(self.width or ""), self.access]
+        parts.append("dead" if self.dead else "")
+        parts.append("" if self.condition is None else f"c{self.condition}")
+        return "_".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One opcode form, as the table has it."""
+
+    opcode: str
+    instruction: str
+    handler: str
+    properties: frozenset[str]
+
+    @property
+    def mnemonic(self) -> str:
+        return self.instruction.split()[0]
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Operand codes of the opcode map, destination first."""
+        _, _, operands = self.instruction.partition(" ")
+        return tuple(operands.split(",")) if operands else ()
+
+    @cached_property
+    def bytes(self) -> tuple[int, ...]:
+        """The opcode's fixed bytes."""
+        digits = self.opcode.partition("/")[0].partition("+")[0]
+        return tuple(bytes.fromhex(digits))
+
+    @property
+    def extension(self) -> int | None:
+        """The ModRM reg field that selects this row, or None."""
+        _, slash, digit = self.opcode.partition("/")
+        return int(digit) if slash else None
+
+    @property
+    def span(self) -> int:
+        """How many opcodes the row stands for: 8 with `+r`, 16 with `+c`, else 1."""
+        return {"+r": 8, "+c": 16}.get(self.opcode[-2:], 1)
+
+    @property
+    def has_condition(self) -> bool:
+        return self.span == 16
+
+    @cached_property
+    def shape(self) -> str:
+        """The operands that handlers tell apart: E, G (any sure register), M (sure memory), I."""
+        kinds = {"E": "E", "G": "G", "Z": "G", "R": "E", "M": "M", "O": "M", "I": "I", "1": "I"}
+        shape = "".join("G" if o in ("AL", "eAX") else kinds.get(o[0], "") for o in self.operands)
+        if self.mnemonic in ("MOVS", "CMPS", "STOS", "LODS", "SCAS"):
+            return ""
+        return {"GEI": "GE", "EGI": "EG", "IG": "GI", "I": ""}.get(shape, shape)
+
+    @property
+    def register_form(self) -> str | None:
+        """Form of the handler when no operand is in memory; None when one always is."""
+        if "M" in self.shape:
+            return None
+        return REGISTER_FORMS.get(self.shape.replace("GG", "EG").replace("GI", "EI"), "r" if self.shape else "")
+
+    @property
+    def memory_form(self) -> str | None:
+        """Form of the handler when the operand that may be in memory is; None when none may."""
+        if self.operands and self.operands[0] == "Rd" or self.operands[-1:] == ("Rd",):
+            return None
+        return MEMORY_FORMS.get(self.shape)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Operand widths in bits, or (0,) where there is but one meaning."""
+        codes = [operand for operand in self.operands if operand[0] not in "JA" or operand == "AL"]
+        if "sized" in self.properties or "eAX" in codes or any(code.endswith("v") for code in codes):
+            return (16, 32)
+        if self.operands == ("Jv",) and "stack" in self.properties:
+            return (16, 32)
+        if "AL" in codes or any(code.endswith("b") for code in codes):
+            return (8,)
+        if any(code.endswith("w") for code in codes):
+            return (16,)
+        return (0,)
+
+    def instances(self) -> Iterator[Instance]:
+        """Every compiled function that this row may decode to."""
+        conditions = range(16) if self.has_condition else (None,)
+        for width in self.widths:
+            for condition in conditions:
+                yield from self.instances_of(width, condition)
+
+    def instances_of(self, width: int, condition: int | None = None) -> Iterator[Instance]:
+        """Those of one operand width and condition: register form first, careful last."""
+        deads = (False, True) if "dead" in self.properties else (False,)
+        if self.register_form is not None:
+            if "stack" in self.properties:
+                for access in ("flat", "segmented", "careful"):
+                    yield Instance(self.handler, self.register_form, width, access)
+            else:
+                for dead in deads:
+                    yield Instance(self.handler, self.register_form, width, "", dead, condition)
+        if self.memory_form is not None:
+            if "hot" in self.properties:
+                for access in ("flat", "segmented"):
+                    for dead in deads:
+                        yield Instance(self.handler, self.memory_form, width, access, dead, condition)
+            careful = Instance(self.handler, self.memory_form, width, "careful", False, condition)
+            if "atomic" not in self.properties:
+                yield careful
+            if "lock" in self.properties:
+                yield replace(careful, handler=f"locked_{self.handler.rstrip('_')}")
+
+
+def rows() -> tuple[Row, ...]:
+    """The table, a Row a line."""
+    return tuple(_parse(line) for line in TABLE.strip().splitlines())
+
+
+def _parse(line: str) -> Row:
+    opcode, rest = line[:9].strip(), line[9:]
+    instruction, rest = rest[:20].strip(), rest[20:].split()
+    return Row(opcode, instruction, rest[0], frozenset(rest[1:]))
+
+
+def fused_instances() -> Iterator[tuple[Instance, Instance]]:
+    """Pairs of an instance and what it becomes with each condition of a jump behind it."""
+    for handler, form, width in FUSED_WITH_JCC:
+        for access in ("flat", "segmented") if "m" in form else ("",):
+            first = Instance(handler, form, width, access)
+            for condition in range(16):
+                yield first, Instance(f"{handler.rstrip('_')}_jcc", form, width, access, False, condition)
+
+
+def all_instances() -> dict[str, Instance]:
+    """Every compiled function, by name."""
+    found = {instance.name: instance for row in ROWS for instance in row.instances()}
+    found |= {fused.name: fused for _, fused in fused_instances()}
+    for name in ("undefined", "too_long", "chain"):
+        found[name] = Instance(name)
+    return found
+
+
+ROWS = rows()

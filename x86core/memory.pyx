@@ -1,0 +1,194 @@
+"""Guest RAM, what a store to a watched page sets off, and the host's and devices' way in."""
+import os
+
+import numpy
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.unistd cimport close
+
+from x86core.attention cimport request
+from x86core.blocks cimport blocks_destroy, drop_page
+from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_load, atomic_store,
+                                 monotonic_nanoseconds)
+from x86core.monitor cimport monitor_store
+from x86core.state cimport ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_PROTECTED, PAGE_SIZE, RAM, Page
+
+#: The top 64 MiB of the physical address space belong to devices.
+MAX_MEMORY = (4 << 30) - (64 << 20)
+
+
+cdef void after_store(RAM* ram, CPU* writer, uint64_t physical, uint64_t size) noexcept nogil:
+    """What follows a store to a page with attributes: monitors trigger, old code is dropped.
+
+    The bytes lie in one page. `writer` is NULL for the host and for devices.
+    """
+    cdef Page* page = &ram.pages[physical >> 12]
+    atomic_fence()                  # the store is visible before anything is looked up
+    if atomic_load(&page.attributes) & PAGE_PROTECTED:
+        monitor_store(ram, writer, physical, size)
+    if atomic_load(&page.attributes) & PAGE_CODE:
+        modify_code(ram, writer, page, physical, size)
+
+
+cdef void modify_code(RAM* ram, CPU* writer, Page* page, uint64_t physical, uint64_t size) noexcept nogil:
+    """Drop the blocks of the page if any decoded byte is among those stored to."""
+    cdef uint64_t first = physical / LINE_SIZE
+    cdef uint64_t last = (physical + size - 1) / LINE_SIZE
+    cdef uint64_t line, touched
+    cdef uint64_t hit = 0
+    cdef uint32_t number = <uint32_t>(page - ram.pages)
+    cdef uint32_t index
+    for line in range(first, last + 1):
+        touched = ~<uint64_t>0
+        if line == first:
+            touched &= ~<uint64_t>0 << (physical & 63)
+        if line == last:
+            touched &= ~<uint64_t>0 >> (63 - ((physical + size - 1) & 63))
+        hit |= atomic_load(&ram.code_bytes[line]) & touched
+    if not hit:
+        return
+    # Decoding anew marks its bytes before it reads them; so what is forgotten here was decoded before.
+    atomic_and(&page.attributes, ~<uint32_t>PAGE_CODE)
+    for line in range(PAGE_SIZE / LINE_SIZE):
+        atomic_store(&ram.code_bytes[<uint64_t>number * (PAGE_SIZE / LINE_SIZE) + line], 0)
+    atomic_add(&page.code_version, 1)
+    if writer != NULL:
+        drop_page(writer, number)
+    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
+        if ram.vcpus[index] != NULL:
+            request(ram.vcpus[index], ATTENTION_CODE)
+
+
+cdef void* reserve(uint64_t size) noexcept:
+    cdef void* at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    return NULL if at == MAP_FAILED else at
+
+
+cdef class Memory:
+    """Guest RAM from physical address 0, shared by the vCPUs of one machine.
+
+    `size` is in bytes. Raises ValueError unless it is positive, a multiple of 4096 and at most
+    MAX_MEMORY (4 GiB less 64 MiB), and MemoryError when the host has less than that.
+    """
+
+    def __cinit__(self, size):
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"memory size must be an int of bytes, not {type(size).__name__}")
+        if size <= 0 or size % PAGE_SIZE or size > MAX_MEMORY:
+            raise ValueError(
+                f"memory size {size} is not a positive multiple of 4096 bytes up to {MAX_MEMORY}")
+        if size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+            raise MemoryError(f"memory size {size} is more than this host has")
+        self.ram = <RAM*>calloc(1, sizeof(RAM))
+        if self.ram == NULL:
+            raise MemoryError("the host has no memory left for a guest")
+        self.ram.size = size
+        self.ram.page_count = size // PAGE_SIZE
+        self.ram.bytes = <uint8_t*>reserve(size)
+        self.ram.pages = <Page*>reserve(self.ram.page_count * sizeof(Page))
+        self.ram.code_bytes = <uint64_t*>reserve(size // 8)
+        if self.ram.bytes == NULL or self.ram.pages == NULL or self.ram.code_bytes == NULL:
+            raise MemoryError(f"the host has no {size} bytes for guest RAM; ask for less")
+        self.ram.epoch = monotonic_nanoseconds()
+        self.shape[0] = size
+
+    def __dealloc__(self):
+        cdef int index
+        cdef CPU* cpu
+        if self.ram == NULL:
+            return
+        # The vCPUs hold a reference to this object, so none of them can be in use.
+        for index in range(MAX_VCPUS):
+            cpu = self.ram.vcpus[index]
+            if cpu != NULL:
+                blocks_destroy(cpu)
+                close(cpu.wake_fd)
+                munmap(cpu.run, 2 * PAGE_SIZE)
+                munmap(cpu, sizeof(CPU))
+        if self.ram.bytes != NULL:
+            munmap(self.ram.bytes, self.ram.size)
+        if self.ram.pages != NULL:
+            munmap(self.ram.pages, self.ram.page_count * sizeof(Page))
+        if self.ram.code_bytes != NULL:
+            munmap(self.ram.code_bytes, self.ram.size // 8)
+        free(self.ram)
+
+    @property
+    def size(self):
+        """Bytes of RAM."""
+        return self.ram.size
+
+    @property
+    def vcpus(self):
+        """How many vCPUs use this memory."""
+        cdef int index
+        return sum(1 for index in range(MAX_VCPUS) if self.ram.vcpus[index] != NULL and self.ram.vcpus[index].owned)
+
+    def _check(self, address, size):
+        if address < 0 or size < 0 or address + size > self.ram.size:
+            raise ValueError(
+                f"{size} bytes at {address:#x} are not all within the {self.ram.size} bytes of guest RAM")
+
+    def write(self, address, data):
+        """Store bytes at a physical address as a device would.
+
+        Triggers the monitors that the store touches and drops code decoded from those bytes.
+        Raises ValueError, and writes nothing, when any byte lies outside RAM.
+        """
+        cdef Py_buffer buffer
+        cdef uint64_t at, size, done, part
+        PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
+        try:
+            self._check(address, buffer.len)
+            at = address
+            size = buffer.len
+            done = 0
+            with nogil:
+                while done < size:
+                    part = min(size - done, PAGE_SIZE - ((at + done) & (PAGE_SIZE - 1)))
+                    store_from_host(self.ram.bytes + at + done, <uint8_t*>buffer.buf + done, part)
+                    after_store(self.ram, NULL, at + done, part)
+                    done += part
+        finally:
+            PyBuffer_Release(&buffer)
+
+    def read(self, address, size):
+        """`size` bytes from a physical address. Raises ValueError outside RAM."""
+        self._check(address, size)
+        return (<char*>self.ram.bytes)[<uint64_t>address:<uint64_t>address + <uint64_t>size]
+
+    def view(self):
+        """A read-only array of uint8 over RAM, shape (size,), without a copy.
+
+        Read-only because a store through it would trigger no monitor: `write` does.
+        """
+        return numpy.frombuffer(self, dtype=numpy.uint8)
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("guest RAM is written through Memory.write, which triggers monitors")
+        buffer.buf = self.ram.bytes
+        buffer.format = b"B"
+        buffer.internal = NULL
+        buffer.itemsize = 1
+        buffer.len = self.ram.size
+        buffer.ndim = 1
+        buffer.obj = self
+        buffer.readonly = 1
+        buffer.shape = self.shape
+        buffer.strides = NULL
+        buffer.suboffsets = NULL
+
+
+cdef void store_from_host(uint8_t* at, uint8_t* data, uint64_t size) noexcept nogil:
+    """One host store when the size is an access width, so that no guest sees half of it."""
+    if size == 4:
+        atomic_store(<uint32_t*>at, (<uint32_t*>data)[0])
+    elif size == 8:
+        atomic_store(<uint64_t*>at, (<uint64_t*>data)[0])
+    else:
+        memcpy(at, data, size)

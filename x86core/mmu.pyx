@@ -1,0 +1,212 @@
+"""From linear addresses to RAM and devices: what handlers do when a TLB tag does not match.
+
+A guest access is one host access of its width wherever its bytes are contiguous, so the host's
+ordering and aligned atomicity carry over. An access to no RAM is one to a device: the instruction is
+given up without a trace, run() returns EXIT_MMIO, and the next run() executes it again with the
+answers of the accesses that it has already had (`replay`).
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from x86core.intrinsics cimport atomic_load, likely, unlikely
+from x86core.memory cimport after_store
+from x86core.state cimport (CPU, DEVICE_ACCESS, EXIT_MMIO, NO_EXCEPTION, PAGE_SIZE, RAM, REPLAY_ENTRIES,
+                            TLBEntry)
+from x86core.tlb cimport tag_matches, tag_of_none, tlb_entry
+
+cdef enum:
+    OFFSET = PAGE_SIZE - 1
+
+
+cdef uint64_t translate(CPU* cpu, uint32_t linear, int intent) noexcept nogil:
+    """The physical address behind a linear one. Without paging they are the same."""
+    return linear
+
+
+cdef void fill(CPU* cpu, uint32_t linear, uint64_t physical) noexcept nogil:
+    """Enter the page of an address in RAM into the TLB; writable unless somebody watches it."""
+    cdef TLBEntry* entry = tlb_entry(cpu, linear)
+    cdef uint32_t page = linear & ~<uint32_t>OFFSET
+    entry.read_tag = page
+    entry.addend = cpu.ram.bytes + (physical & ~<uint64_t>OFFSET) - page
+    if atomic_load(&cpu.ram.pages[physical >> 12].attributes):
+        entry.write_tag = tag_of_none(linear >> 12 & (sizeof(cpu.tlb) / sizeof(TLBEntry) - 1))
+    else:
+        entry.write_tag = page
+    cpu.stats.tlb_misses += 1
+
+
+cdef bint device_answered(CPU* cpu, uint64_t* value) noexcept nogil:
+    """Whether this device access was answered before the instruction was begun again.
+
+    If not, the caller describes it in kvm_run and the instruction is left.
+    """
+    if cpu.delivering:
+        value[0] = ~<uint64_t>0     # events are delivered whole; no device is behind their frames
+        return True
+    if cpu.replay_at != cpu.position:
+        cpu.replay_at = cpu.position
+        cpu.replay_count = 0
+        cpu.replay_next = 0
+    if cpu.replay_next < cpu.replay_count:
+        value[0] = cpu.replay[cpu.replay_next]
+        cpu.replay_next += 1
+        return True
+    cpu.exception = DEVICE_ACCESS
+    return False
+
+
+cdef uint64_t access_device(CPU* cpu, uint64_t physical, uint32_t value, int size, bint write) noexcept nogil:
+    """A memory-mapped access: its value, or FAULT while the VMM has not answered it."""
+    cdef uint64_t answer = 0
+    if device_answered(cpu, &answer):
+        return answer & (~<uint64_t>0 >> (64 - 8 * size))
+    cpu.access_exit = EXIT_MMIO
+    cpu.run.exit.mmio.phys_addr = physical
+    cpu.run.exit.mmio.len = size
+    cpu.run.exit.mmio.is_write = write
+    (<uint64_t*>cpu.run.exit.mmio.data)[0] = value
+    return <uint64_t>FAULT
+
+
+cdef uint64_t read_physical(CPU* cpu, uint64_t physical, int size) noexcept nogil:
+    """Up to 4 bytes that lie in one page."""
+    cdef uint64_t value = 0
+    cdef int byte
+    if physical + size > cpu.ram.size:
+        return access_device(cpu, physical, 0, size, False)
+    for byte in range(size):
+        value |= <uint64_t>cpu.ram.bytes[physical + byte] << 8 * byte
+    return value
+
+
+cdef int write_physical(CPU* cpu, uint64_t physical, uint32_t value, int size) noexcept nogil:
+    """Up to 4 bytes that lie in one page."""
+    cdef int byte
+    if physical + size > cpu.ram.size:
+        return FAULT if faulted(access_device(cpu, physical, value, size, True)) else 0
+    for byte in range(size):
+        cpu.ram.bytes[physical + byte] = <uint8_t>(value >> 8 * byte)
+    after_store(cpu.ram, cpu, physical, size)
+    return 0
+
+
+cdef uint64_t read_straddling(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil:
+    cdef int low_size = PAGE_SIZE - (linear & OFFSET)
+    cdef uint64_t low_page = translate(cpu, linear, intent)
+    cdef uint64_t high_page, low, high
+    if faulted(low_page):
+        return low_page
+    high_page = translate(cpu, linear + low_size, intent)
+    if faulted(high_page):
+        return high_page
+    if likely(high_page == low_page + low_size and high_page + size - low_size <= cpu.ram.size):
+        return load_from(cpu.ram.bytes + low_page, size)
+    low = read_physical(cpu, low_page, low_size)
+    if faulted(low):
+        return low
+    high = read_physical(cpu, high_page, size - low_size)
+    if faulted(high):
+        return high
+    return low | high << 8 * low_size
+
+
+cdef uint64_t read_linear(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil:
+    """1, 2 or 4 bytes from a linear address; `faulted` tells a fault from a value."""
+    cdef TLBEntry* entry = tlb_entry(cpu, linear)
+    cdef uint64_t physical
+    if likely(tag_matches(entry.read_tag, linear, size)):
+        return load_from(entry.addend + linear, size)
+    if unlikely((linear & OFFSET) + size > PAGE_SIZE):
+        return read_straddling(cpu, linear, size, intent)
+    physical = translate(cpu, linear, intent)
+    if faulted(physical):
+        return physical
+    if unlikely(physical + size > cpu.ram.size):
+        return access_device(cpu, physical, 0, size, False)
+    fill(cpu, linear, physical)
+    return load_from(entry.addend + linear, size)
+
+
+cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil:
+    """Where a store of these bytes goes in one host access; finish_store must follow it.
+
+    NULL with NO_EXCEPTION when there is no such place (a device, pages that are not contiguous),
+    NULL with an exception when the guest may not store there.
+    """
+    cdef RAM* ram = cpu.ram
+    cdef uint64_t physical = translate(cpu, linear, INTENT_WRITE)
+    cdef uint64_t last
+    if faulted(physical):
+        return NULL
+    last = physical + size - 1
+    if (linear & OFFSET) + size > PAGE_SIZE:
+        last = translate(cpu, linear + size - 1, INTENT_WRITE)
+        if faulted(last):
+            return NULL
+    cpu.exception = NO_EXCEPTION
+    if last != physical + size - 1 or last >= ram.size:
+        return NULL
+    fill(cpu, linear, physical)
+    cpu.store_physical = physical
+    cpu.store_watched = (atomic_load(&ram.pages[physical >> 12].attributes)
+                         | atomic_load(&ram.pages[last >> 12].attributes)) != 0
+    return ram.bytes + physical
+
+
+cdef void finish_store(CPU* cpu, int size) noexcept nogil:
+    """Follows the store to what locate_store returned."""
+    cdef int low_size
+    if likely(not cpu.store_watched):
+        return
+    low_size = PAGE_SIZE - (cpu.store_physical & OFFSET)
+    if low_size >= size:
+        after_store(cpu.ram, cpu, cpu.store_physical, size)
+    else:
+        after_store(cpu.ram, cpu, cpu.store_physical, low_size)
+        after_store(cpu.ram, cpu, cpu.store_physical + low_size, size - low_size)
+
+
+cdef int write_scattered(CPU* cpu, uint32_t linear, uint32_t value, int size) noexcept nogil:
+    """A store that is no single host access; the translations are known to be good."""
+    cdef int low_size = PAGE_SIZE - (linear & OFFSET)
+    if low_size >= size:
+        return write_physical(cpu, translate(cpu, linear, INTENT_WRITE), value, size)
+    if write_physical(cpu, translate(cpu, linear, INTENT_WRITE), value, low_size):
+        return FAULT
+    return write_physical(cpu, translate(cpu, linear + low_size, INTENT_WRITE), value >> 8 * low_size,
+                          size - low_size)
+
+
+cdef int write_linear(CPU* cpu, uint32_t linear, uint32_t value, int size) noexcept nogil:
+    """Store 1, 2 or 4 bytes at a linear address; 0 or FAULT."""
+    cdef TLBEntry* entry = tlb_entry(cpu, linear)
+    cdef uint8_t* at
+    if likely(tag_matches(entry.write_tag, linear, size)):
+        store_to(entry.addend + linear, value, size)
+        return 0
+    at = locate_store(cpu, linear, size)
+    if likely(at != NULL):
+        store_to(at, value, size)
+        finish_store(cpu, size)
+        return 0
+    if cpu.exception != NO_EXCEPTION:
+        return FAULT
+    return write_scattered(cpu, linear, value, size)
+
+
+cdef uint8_t* locate_span(CPU* cpu, uint32_t linear, int intent) noexcept nogil:
+    """Host address of a byte if the rest of its page may be accessed directly, else NULL.
+
+    Never faults: NULL says to go element by element.
+    """
+    cdef TLBEntry* entry = tlb_entry(cpu, linear)
+    cdef uint64_t physical
+    if not tag_matches(entry.read_tag, linear, 1) or (
+            intent == INTENT_WRITE and not tag_matches(entry.write_tag, linear, 1)):
+        physical = translate(cpu, linear, intent)
+        if faulted(physical) or physical >= cpu.ram.size:
+            return NULL
+        fill(cpu, linear, physical)
+        if intent == INTENT_WRITE and not tag_matches(entry.write_tag, linear, 1):
+            return NULL
+    return entry.addend + linear

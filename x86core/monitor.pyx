@@ -1,0 +1,232 @@
+"""The address monitor behind MONITOR and MWAIT: armed by protection, woken by the write fault.
+
+Being woken early is legal, so a spurious wake is a cost and a lost wake the only bug. Two orders
+keep wakes from being lost; tests/monitor drives each rule.
+
+1. No store of another vCPU passes unseen once a line is armed. A page is armed only when every vCPU
+   has dropped its write tag since the page became protected: it answered the shootdown after its
+   earlier stores were visible (an exchange drains the store buffer), or it is outside the guest and
+   looks at the shootdown number, after an exchange, before it stores again. Until then MONITOR
+   leaves the monitor idle and the next MWAIT is a NOP; nobody waits for a remote vCPU.
+2. Who arms: line bit, monitor word, then the guest's own look at its flag. Who stores: the store, a
+   fence, then the line bit and the monitor words. One of the two sees the other.
+
+A monitor is one word, line and state: IDLE -> ARMED -> WAITING -> TRIGGERED, each step one exchange.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from posix.unistd cimport usleep
+
+from x86core.attention cimport request, unpark
+from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_exchange, atomic_fence, atomic_load,
+                                 atomic_or, atomic_store, atomic_swap_if, likely, spin_pause)
+from x86core.state cimport (ATTENTION_CODE, ATTENTION_SHOOTDOWN, CPU, IN_GUEST, LINE_SIZE,
+                            MONITOR_ARMED, MONITOR_IDLE, MONITOR_STATE, MONITOR_TRIGGERED,
+                            MONITOR_WAITING, PAGE_ACKNOWLEDGED, PAGE_CODE, PAGE_PROTECTED, PAGE_SIZE,
+                            RAM, TLB_ENTRIES, Page)
+from x86core.tlb cimport tag_of_none
+
+cdef enum:
+    # False faults on a page without an armed monitor before its protection is given up.
+    RELEASE_AFTER = 64
+
+
+cdef void lock_page(Page* page) noexcept nogil:
+    cdef int spins = 0
+    while atomic_exchange(&page.lock, 1):
+        while atomic_load(&page.lock):
+            spins += 1
+            if spins & 1023:
+                spin_pause()
+            else:
+                usleep(0)           # its holder may have lost the core that we burn
+
+
+cdef inline void unlock_page(Page* page) noexcept nogil:
+    atomic_store(&page.lock, 0)
+
+
+cdef void shootdown(RAM* ram, CPU* by) noexcept nogil:
+    """Begin a shootdown: every vCPU is to drop its write tags of pages with attributes.
+
+    The attributes must be set before. Waits for nobody.
+    """
+    cdef uint32_t index
+    cdef CPU* cpu
+    atomic_add(&ram.shootdown, 1)
+    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
+        cpu = ram.vcpus[index]
+        if cpu != NULL and cpu != by and atomic_load(&cpu.location) == IN_GUEST:
+            request(cpu, ATTENTION_SHOOTDOWN)
+    if by != NULL:
+        answer_shootdown(by)
+
+
+cdef void answer_shootdown(CPU* cpu) noexcept nogil:
+    """Drop this vCPU's write tags of watched pages and say so. Between its own stores only."""
+    cdef RAM* ram = cpu.ram
+    cdef uint64_t number = atomic_load(&ram.shootdown)
+    cdef uint32_t linear, attributes
+    cdef uint64_t physical
+    cdef int entry
+    for entry in range(TLB_ENTRIES):
+        linear = cpu.tlb[entry].write_tag
+        if linear == tag_of_none(entry):
+            continue
+        physical = <uint64_t>(cpu.tlb[entry].addend + linear - ram.bytes)
+        attributes = atomic_load(&ram.pages[physical >> 12].attributes)
+        if attributes:
+            cpu.tlb[entry].write_tag = tag_of_none(entry)
+            if attributes & PAGE_CODE:
+                code_may_be_modified(ram, cpu, &ram.pages[physical >> 12])
+    atomic_exchange(&cpu.acknowledged, number)
+
+
+cdef void code_may_be_modified(RAM* ram, CPU* writer, Page* page) noexcept nogil:
+    """`writer` could store there unseen until now: what others decoded meanwhile may be old."""
+    cdef uint32_t index
+    atomic_add(&page.code_version, 1)
+    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
+        if ram.vcpus[index] != NULL:
+            request(ram.vcpus[index], ATTENTION_CODE)
+
+
+cdef bint everybody_answered(RAM* ram, uint64_t number) noexcept nogil:
+    cdef uint32_t index
+    cdef CPU* cpu
+    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
+        cpu = ram.vcpus[index]
+        if cpu != NULL and atomic_load(&cpu.acknowledged) < number and atomic_load(&cpu.location) == IN_GUEST:
+            return False
+    return True
+
+
+cdef bint protect(CPU* cpu, Page* page) noexcept nogil:
+    """Protect a page if it is not yet; True once no vCPU can store there unseen. Under its lock."""
+    cdef uint32_t attributes = atomic_load(&page.attributes)
+    if likely(attributes & PAGE_ACKNOWLEDGED):
+        return True
+    if not attributes & PAGE_PROTECTED:
+        atomic_or(&page.attributes, PAGE_PROTECTED)
+        shootdown(cpu.ram, cpu)
+        # The newest number stands for every shootdown up to it, ours included.
+        page.protected_at = atomic_load(&cpu.ram.shootdown)
+        cpu.stats.page_protections += 1
+    if cpu.acknowledged < page.protected_at:
+        answer_shootdown(cpu)
+    if not everybody_answered(cpu.ram, page.protected_at):
+        return False
+    atomic_or(&page.attributes, PAGE_ACKNOWLEDGED)
+    return True
+
+
+cdef void monitor_arm(CPU* cpu, uint64_t physical) noexcept nogil:
+    """MONITOR: watch the line of a physical address, instead of any line before.
+
+    An address without RAM behind it is never armed: no store to it could be seen.
+    """
+    cdef RAM* ram = cpu.ram
+    cdef uint64_t line = physical & ~<uint64_t>(LINE_SIZE - 1)
+    cdef uint64_t bit = <uint64_t>1 << (physical >> 6 & 63)
+    cdef Page* page
+    if physical >= ram.size:
+        monitor_disarm(cpu)
+        return
+    page = &ram.pages[physical >> 12]
+    lock_page(page)
+    if protect(cpu, page):
+        if not atomic_load(&page.monitored_lines) & bit:
+            atomic_or(&page.monitored_lines, bit)
+        page.false_faults = 0
+        atomic_exchange(&ram.monitors[cpu.index], line | MONITOR_ARMED)
+        cpu.stats.monitor_arms += 1
+    else:
+        monitor_disarm(cpu)
+        cpu.stats.monitor_unacknowledged += 1
+    unlock_page(page)
+
+
+cdef void monitor_disarm(CPU* cpu) noexcept nogil:
+    atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE)
+
+
+cdef bint monitor_wait_begin(CPU* cpu) noexcept nogil:
+    """From ARMED to WAITING; False when the monitor is idle or triggered, and MWAIT is a NOP."""
+    cdef uint64_t* monitor = &cpu.ram.monitors[cpu.index]
+    cdef uint64_t word = atomic_load(monitor)
+    if word & MONITOR_STATE != MONITOR_ARMED:
+        return False
+    return atomic_swap_if(monitor, word, word ^ (MONITOR_ARMED ^ MONITOR_WAITING))
+
+
+cdef bint monitor_is_waiting(CPU* cpu) noexcept nogil:
+    return atomic_load(&cpu.ram.monitors[cpu.index]) & MONITOR_STATE == MONITOR_WAITING
+
+
+cdef bint monitor_wait_end(CPU* cpu) noexcept nogil:
+    """To IDLE; whether a store had triggered the monitor."""
+    return atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE) & MONITOR_STATE == MONITOR_TRIGGERED
+
+
+cdef bint trigger(RAM* ram, CPU* writer, uint64_t line) noexcept nogil:
+    """Trigger every monitor that is armed on a line and wake who waits; whether there was one."""
+    cdef uint32_t index
+    cdef uint64_t word
+    cdef bint found = False
+    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
+        word = atomic_load(&ram.monitors[index])
+        while word & ~<uint64_t>MONITOR_STATE == line and word & MONITOR_STATE in (MONITOR_ARMED, MONITOR_WAITING):
+            if not atomic_swap_if(&ram.monitors[index], word, line | MONITOR_TRIGGERED):
+                word = atomic_load(&ram.monitors[index])
+                continue
+            found = True
+            if writer != NULL:
+                writer.stats.monitor_triggers_vcpu += 1
+            else:
+                atomic_add(&ram.host_triggers, 1)
+            if word & MONITOR_STATE == MONITOR_WAITING:
+                unpark(ram.vcpus[index])
+            break                   # a monitor armed since then is for stores to come
+    return found
+
+
+cdef void release(RAM* ram, CPU* writer, Page* page) noexcept nogil:
+    """Give up the protection of a page on which nothing is armed."""
+    cdef uint64_t physical = <uint64_t>(page - ram.pages) * PAGE_SIZE
+    cdef uint32_t index
+    cdef uint64_t word
+    if atomic_exchange(&page.lock, 1):
+        return                      # somebody arms there at this moment
+    page.false_faults = 0
+    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
+        word = atomic_load(&ram.monitors[index])
+        if word & MONITOR_STATE in (MONITOR_ARMED, MONITOR_WAITING) and word - physical < PAGE_SIZE:
+            unlock_page(page)
+            return
+    atomic_store(&page.monitored_lines, 0)
+    atomic_and(&page.attributes, ~<uint32_t>(PAGE_PROTECTED | PAGE_ACKNOWLEDGED))
+    writer.stats.page_releases += 1
+    unlock_page(page)
+
+
+cdef void monitor_store(RAM* ram, CPU* writer, uint64_t physical, uint64_t size) noexcept nogil:
+    """What a visible store sets off in the monitors; a full fence stands between the two.
+
+    `writer` is NULL for the host and for devices. The bytes lie in one page.
+    """
+    cdef Page* page = &ram.pages[physical >> 12]
+    cdef uint64_t first = physical >> 6 & 63
+    cdef uint64_t last = (physical + size - 1) >> 6 & 63
+    cdef uint64_t touched = (~<uint64_t>0 << first) & (~<uint64_t>0 >> (63 - last))
+    cdef uint64_t lines = atomic_load(&page.monitored_lines) & touched
+    cdef uint64_t line
+    cdef bint found = False
+    if lines:
+        for line in range(first, last + 1):
+            if lines >> line & 1:
+                found |= trigger(ram, writer, (physical & ~<uint64_t>(PAGE_SIZE - 1)) + line * LINE_SIZE)
+    if writer != NULL:
+        writer.stats.write_faults += 1
+        if not found:
+            writer.stats.false_faults += 1
+            if atomic_add(&page.false_faults, 1) >= RELEASE_AFTER:
+                release(ram, writer, page)

@@ -1,0 +1,55 @@
+"""How one handler body becomes many: a constant that says operand form, width, access and more.
+
+Handler bodies are inline functions with a last argument `v`. The build stamps an instance for each
+combination that isa.py asks for, with `v` a constant, and the C compiler folds every test of it.
+"""
+
+cdef enum:
+    W8 = 1
+    W16 = 2
+    W32 = 3
+    WIDTH = 3
+
+    # Operands, destination first: R register, M memory, I immediate.
+    FORM_R = 0 << 2
+    FORM_M = 1 << 2
+    FORM_RR = 2 << 2
+    FORM_RI = 3 << 2
+    FORM_MR = 4 << 2
+    FORM_RM = 5 << 2
+    FORM_MI = 6 << 2
+    FORM = 7 << 2
+
+    # How memory is reached. The first two give up on anything unusual and go to the third.
+    FLAT = 0 << 5               # 32-bit address, segment from 0 to 4 GiB
+    SEGMENTED = 1 << 5          # segment base and limit
+    CAREFUL = 2 << 5            # everything: faults, devices, straddling, watched pages
+    ACCESS = 3 << 5
+
+    DEAD = 1 << 7               # nobody reads the arithmetic flags that this instruction leaves
+
+    FUSED = 1 << 8              # the conditional jump behind it is part of it
+    CONDITION_SHIFT = 9
+
+
+cdef inline int width(int v) noexcept nogil:
+    """Operand width in bits."""
+    return 4 << (v & WIDTH)
+
+
+cdef inline int size(int v) noexcept nogil:
+    """Operand size in bytes."""
+    return 1 << ((v & WIDTH) - 1)
+
+
+cdef inline unsigned int truncate(unsigned int value, int v) noexcept nogil:
+    """The low bits of a value, by width."""
+    return value & (0xFFFFFFFFU >> (32 - width(v)))
+
+
+cdef inline bint is_memory(int v) noexcept nogil:
+    return (v & FORM) == FORM_M or (v & FORM) >= FORM_MR
+
+
+cdef inline int condition_of(int v) noexcept nogil:
+    return v >> CONDITION_SHIFT & 15
