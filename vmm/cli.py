@@ -1,0 +1,176 @@
+"""The command line: `python -m vmm run GUEST`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from vmm.asm import AssemblyError
+from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
+from vmm.loader import LoadError
+from vmm.machine import MOST_VCPUS, Machine
+from vmm.result import Outcome, Result
+from vmm.tick import TICK_VECTOR
+
+#: The process status for each way to end; for the exit port it is the byte that the guest wrote.
+STATUS = {
+    Outcome.ALL_HALTED: 0,
+    Outcome.SHUTDOWN: 3,
+    Outcome.INTERNAL_ERROR: 3,
+    Outcome.TIMEOUT: 124,
+    Outcome.INSTRUCTION_LIMIT: 125,
+    Outcome.INTERRUPTED: 130,
+}
+
+#: Shipped guests that sleep until a timer interrupts them, and the rate in Hz that suits each.
+TICKS = {"idle": 10.0}
+_TICKS_TEXT = ", ".join(f"{name} {rate:g}" for name, rate in TICKS.items())
+
+
+def _explain(choices: dict[str, Choice]) -> str:
+    return "; ".join(f"{choice.name} = {choice.summary}" for choice in choices.values())
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """A virtual machine monitor for tiny x86 guests."""
+
+
+@cli.command()
+@click.argument("guest")
+@click.option(
+    "--memory", default="16M", show_default=True, help="Guest RAM: bytes, or with K, M, G."
+)
+@click.option(
+    "--vcpus",
+    type=click.IntRange(1, MOST_VCPUS),
+    default=1,
+    show_default=True,
+    help="Virtual CPUs, each on a host thread. All start at the same address.",
+)
+@click.option(
+    "--idle",
+    type=click.Choice(list(MWAIT_CHOICES)),
+    default="fault",
+    show_default=True,
+    help=f"What MWAIT is: {_explain(MWAIT_CHOICES)}.",
+)
+@click.option(
+    "--hlt",
+    type=click.Choice(list(HLT_CHOICES)),
+    default="block",
+    show_default=True,
+    help=f"What HLT is: {_explain(HLT_CHOICES)}.",
+)
+@click.option(
+    "--at",
+    metavar="ADDRESS",
+    help="Physical address in the first MiB where GUEST is loaded and starts.  [default: 0x7C00]",
+)
+@click.option(
+    "--tick",
+    type=click.FloatRange(min=0),
+    metavar="HZ",
+    help=f"How often a second vCPU 0 gets interrupt {TICK_VECTOR:#x}, 0 for never."
+    f"  [default: 0; for the shipped guest {_TICKS_TEXT}]",
+)
+@click.option(
+    "--max-instructions",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Stop when a vCPU has retired N instructions; 0 is no limit.  [default: 0]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after so long.  [default: never]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on stdout.")
+@click.pass_context
+def run(
+    context: click.Context,
+    guest: str,
+    memory: str,
+    vcpus: int,
+    idle: str,
+    hlt: str,
+    at: str | None,
+    tick: float | None,
+    max_instructions: int,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Run GUEST: a .S file, which gets assembled, a flat .bin image, or the name of a shipped
+    guest.
+
+    What the guest prints on port 0xE9 goes to stdout as it comes, a summary to stderr at the end.
+
+    \b
+    Exit status:
+      the byte that the guest wrote to the exit port 0xF4, so 0 when it wrote 0
+        0  every vCPU is halted with interrupts off
+        2  misuse, or GUEST cannot be loaded
+        3  triple fault, or no memory to fetch code from
+      124  timeout
+      125  instruction limit
+      130  Ctrl-C
+
+    \b
+    Examples:
+      python -m vmm run hello
+      python -m vmm run vmm/guests/protected.S --memory 1M --json
+      python -m vmm run boot.bin --at 0x8000 --timeout 5
+    """
+    try:
+        machine = Machine.load(
+            guest,
+            memory,
+            vcpus,
+            idle,
+            hlt,
+            at,
+            tick=TICKS.get(guest, 0) if tick is None else tick,
+            console=None if as_json else _to_stdout,
+        )
+        result = machine.run(timeout, max_instructions)
+    except (AssemblyError, LoadError) as error:
+        raise click.UsageError(str(error), context) from None
+    except KeyboardInterrupt:  # while it was loaded
+        context.exit(STATUS[Outcome.INTERRUPTED])
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        click.echo(summary(result), err=True)
+    status = STATUS[result.outcome] if result.exit_code is None else result.exit_code
+    context.exit(status)
+
+
+def summary(result: Result) -> str:
+    """A result in a few lines."""
+    lines = [f"{result.outcome} after {result.wall_seconds:.3f} s: {result.explanation}"]
+    if result.exit_code is not None:
+        lines[0] += f" (as isa-debug-exit: status {result.isa_debug_exit_status})"
+    for vcpu in result.vcpus:
+        exits = ", ".join(f"{count:,} {name}" for name, count in vcpu.exits.items())
+        lines.append(
+            f"vCPU {vcpu.index}: {vcpu.instructions:,} instructions, {vcpu.wakes:,} wakes,"
+            f" {vcpu.cpu_seconds:.3f} s of host CPU; exits: {exits or 'none'}"
+        )
+    work = result.work
+    if work.done or work.failed or work.pending:
+        lines.append(
+            f"deferred work: {work.done:,} done, latency p50 {work.latency_p50_ns / 1000:,.1f} us,"
+            f" p99 {work.latency_p99_ns / 1000:,.1f} us; {work.pending:,} pending,"
+            f" {work.failed:,} failed"
+        )
+        lines.extend(work.failures)
+    return "\n".join(lines)
+
+
+def _to_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

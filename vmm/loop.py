@@ -1,0 +1,173 @@
+"""The loop of one vCPU: enter it, count why it came back, deal with that, enter it again."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from vmm import kvm
+from vmm.devices import GuestExit, Ports
+from vmm.idle import IdlePolicy
+from vmm.result import Outcome
+from vmm.work import WorkQueue
+from x86core import EXIT_NAMES, VCPU
+
+#: `VCPU.internal_error` when an instruction was to be fetched from outside RAM.
+_NO_CODE = 1
+
+#: D/B in `Segment.access`: a 32-bit segment.
+_BIG = 1 << 14
+
+
+class End(Protocol):
+    """Ends the whole machine; of several calls the first one counts."""
+
+    def __call__(
+        self, outcome: Outcome, explanation: str, exit_code: int | None = None
+    ) -> None: ...
+
+
+class Loop:
+    """Runs a vCPU on the calling thread until the machine ends.
+
+    `exits` counts by exit reason. `attention` says that work waits for the guest to be idle; one
+    test of it is all that an idle exit costs on top.
+    """
+
+    def __init__(
+        self, vcpu: VCPU, policy: IdlePolicy, ports: Ports, work: WorkQueue, end: End
+    ) -> None:
+        self.vcpu = vcpu
+        self.exits: dict[int, int] = {}
+        self.attention = False
+        self.stopping = False
+        self.policy = policy
+        self._ports = ports
+        self._work = work
+        self._end = end
+        self._wake = select.poll()
+        self._wake.register(vcpu.wake_fd, select.POLLIN)
+        self._handlers: dict[int, Callable[[], None]] = {
+            kvm.KVM_EXIT_MWAIT: self._attend,
+            kvm.KVM_EXIT_INTR: self._attend,
+            kvm.KVM_EXIT_HLT: self._halted,
+            kvm.KVM_EXIT_IO: self._port,
+            kvm.KVM_EXIT_MMIO: self._open_bus,
+            kvm.KVM_EXIT_SHUTDOWN: self._triple_fault,
+            kvm.KVM_EXIT_INTERNAL_ERROR: self._internal_error,
+            kvm.KVM_EXIT_LIMIT: self._limit,
+        }
+
+    def run(self, max_instructions: int = 0) -> None:
+        """Go round until `stop`. 0 instructions is no limit."""
+        # Locals, and the idle path first: it is gone through millions of times a second.
+        exits, handlers, unknown = self.exits, self._handlers, self._unknown
+        enter, idle = self.vcpu.run, kvm.KVM_EXIT_MWAIT
+        if max_instructions:
+            enter = partial(self._enter_below, self.vcpu.instructions + max_instructions)
+        while not self.stopping:
+            reason = enter()
+            try:
+                exits[reason] += 1
+            except KeyError:
+                exits[reason] = 1
+            if reason == idle and not self.attention:
+                continue
+            handlers.get(reason, unknown)()
+
+    def stop(self) -> None:
+        """Let `run` return. From any thread."""
+        self.stopping = True
+        self.kick()
+
+    @property
+    def policy(self) -> IdlePolicy:
+        """The idle policy. Any thread may set it; it counts from the next idle instruction on."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: IdlePolicy) -> None:
+        self._policy = policy
+        policy.apply(self.vcpu)
+
+    # What the work queue wants of a server.
+
+    @property
+    def asleep(self) -> bool:
+        """The guest waits in HLT or MWAIT, in the core or here. From any thread."""
+        return bool(self.vcpu.waiting) or self.vcpu.mp_state == kvm.KVM_MP_STATE_HALTED
+
+    def request_attention(self) -> None:
+        """Have the guest's next idle instruction exit, whatever the policy. From any thread."""
+        self.attention = True
+        self.vcpu.userspace_exits = kvm.KVM_X86_USERSPACE_VALID_EXITS
+
+    def kick(self) -> None:
+        """Have the guest left now. From any thread."""
+        self.vcpu.kick()
+
+    # What each exit comes to.
+
+    def _halted(self) -> None:
+        if self.attention:
+            self._attend()
+        else:
+            # The policy is that HLT exits, so it is here and not in the core that the vCPU waits.
+            self._wake.poll()
+
+    def _attend(self) -> None:
+        # The flag first, the queue last: work that arrives meanwhile is seen or raises it again.
+        self.attention = False
+        self._policy.apply(self.vcpu)
+        self._work.serve()
+
+    def _port(self) -> None:
+        vcpu = self.vcpu
+        if vcpu.io_direction == kvm.KVM_EXIT_IO_IN:
+            vcpu.io_data = self._ports.read(vcpu.io_port, vcpu.io_size)
+            return
+        try:
+            self._ports.write(vcpu.io_port, vcpu.io_size, vcpu.io_data)
+        except GuestExit as request:
+            self._end_here(
+                Outcome.EXIT_PORT, f"wrote {request.code} to the exit port", request.code
+            )
+
+    def _open_bus(self) -> None:
+        vcpu = self.vcpu
+        if not vcpu.mmio_is_write:
+            vcpu.mmio_data = (1 << 8 * vcpu.mmio_length) - 1
+
+    def _triple_fault(self) -> None:
+        self._end_here(Outcome.SHUTDOWN, "triple-faulted")
+
+    def _internal_error(self) -> None:
+        if self.vcpu.internal_error == _NO_CODE:
+            what = "has no memory to fetch code from"
+        else:
+            what = f"cannot go on, internal error {self.vcpu.internal_error},"
+        self._end_here(Outcome.INTERNAL_ERROR, what)
+
+    def _limit(self) -> None:
+        self._end_here(Outcome.INSTRUCTION_LIMIT, "reached the instruction limit")
+
+    def _unknown(self) -> None:
+        reason = self.vcpu.exit_reason
+        name = EXIT_NAMES.get(reason, str(reason))
+        self._end_here(Outcome.INTERNAL_ERROR, f"gave exit {name}, which this VMM does not handle,")
+
+    def _enter_below(self, end: int) -> int:
+        left = end - self.vcpu.instructions
+        return self.vcpu.run(left) if left > 0 else kvm.KVM_EXIT_LIMIT
+
+    def _end_here(self, outcome: Outcome, what: str, exit_code: int | None = None) -> None:
+        vcpu = self.vcpu
+        self._end(outcome, f"vCPU {vcpu.index} {what} at {location(vcpu)}", exit_code)
+
+
+def location(vcpu: VCPU) -> str:
+    """cs:eip in hex, with the offset as wide as the code segment's addresses."""
+    digits = 8 if vcpu.cs.access & _BIG else 4
+    return f"{vcpu.cs.selector:04X}:{vcpu.eip:0{digits}X}"

@@ -1,0 +1,253 @@
+"""A machine: memory, vCPUs and devices, and one host thread per vCPU while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from time import perf_counter, thread_time
+from typing import Self
+
+from vmm import kvm
+from vmm.devices import DebugConsole, DebugExit, Ports
+from vmm.idle import idle_policy
+from vmm.loader import LoadError, load_guest, make_memory
+from vmm.loop import Loop, location
+from vmm.result import Outcome, Result, VCPUResult
+from vmm.tick import Ticker
+from vmm.work import WorkQueue
+from x86core import EXIT_NAMES, VCPU
+
+#: How often the machine looks whether all of its vCPUs have halted for good.
+_CHECK_SECONDS = 0.02
+
+_EFLAGS_IF = 1 << 9
+
+#: The numbers 0..254 of local APIC IDs; 255 means all.
+MOST_VCPUS = 255
+
+
+#: Outcomes that no vCPU brought about; there each one's whereabouts explain.
+_FROM_OUTSIDE = (Outcome.ALL_HALTED, Outcome.TIMEOUT, Outcome.INTERRUPTED)
+
+_WAITING = {"": "running", "hlt": "in HLT", "mwait": "in MWAIT"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """Why the machine ends, and what each vCPU waited for just before."""
+
+    outcome: Outcome
+    explanation: str
+    exit_code: int | None
+    waiting: tuple[str, ...]
+    failure: BaseException | None
+
+
+class Machine:
+    """RAM of `memory` (bytes or "16M"), `vcpus` vCPUs, the debug console and the exit port.
+
+    `idle` and `hlt` name the policies for MWAIT and HLT (`vmm.idle`). `tick` is the rate in Hz at
+    which vCPU 0 gets interrupt 0x20, 0 for never. `console` is given what the guest prints, as it
+    does.
+
+    All vCPUs run the same code from the start, and tell themselves apart by CPUID leaf 1,
+    EBX[31:24]. A machine can be filled by `load` or by hand: write to `memory` and start every one
+    of `vcpus`.
+
+    Raises ValueError: LoadError for the numbers, and for an unknown policy one that lists the
+    known.
+    """
+
+    def __init__(
+        self,
+        memory: int | str = "16M",
+        vcpus: int = 1,
+        idle: str = "fault",
+        hlt: str = "block",
+        *,
+        tick: float = 0,
+        console: Callable[[bytes], object] | None = None,
+    ) -> None:
+        policy = idle_policy(idle, hlt)
+        self.work = WorkQueue()
+        self.ticker = Ticker(self.interrupt, tick)
+        self.memory = make_memory(memory)
+        self.vcpus = tuple(VCPU(self.memory, index) for index in range(_count(vcpus)))
+        self.ports = Ports()
+        self.ports.attach(DebugConsole(self._print))
+        self.ports.attach(DebugExit())
+        self.loops = tuple(
+            Loop(vcpu, policy, self.ports, self.work, self._end) for vcpu in self.vcpus
+        )
+        for loop in self.loops:
+            self.work.attach(loop)
+        self._console = console
+        self._printed = bytearray()
+        self._started = False
+        self._ending: _Ending | None = None
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._cpu_seconds = [0.0] * vcpus
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        memory: int | str = "16M",
+        vcpus: int = 1,
+        idle: str = "fault",
+        hlt: str = "block",
+        at: int | str | None = None,
+        *,
+        tick: float = 0,
+        console: Callable[[bytes], object] | None = None,
+    ) -> Self:
+        """A machine with a guest in its memory and all vCPUs about to run it (see `load_guest`).
+
+        Raises LoadError or AssemblyError for the guest, and what the constructor raises.
+        """
+        machine = cls(memory, vcpus, idle, hlt, tick=tick, console=console)
+        cs, ip = load_guest(path, machine.memory, at)
+        for vcpu in machine.vcpus:
+            vcpu.start_real_mode(cs, ip)
+        return machine
+
+    def interrupt(self, vector: int, vcpu: int = 0) -> None:
+        """Make a maskable external interrupt pending, from any thread.
+
+        Raises ValueError unless `vector` is 0..255, and IndexError when there is no such vCPU.
+        """
+        self.vcpus[vcpu].interrupt(vector)
+
+    def run(self, timeout: float | None = None, max_instructions: int = 0) -> Result:
+        """Run until the guest ends, for at most `timeout` seconds and `max_instructions` on a vCPU.
+
+        0 instructions is no limit. Ctrl-C on the main thread ends the run as well and gives what
+        was measured so far. All threads are gone when this returns.
+
+        A machine runs once: RuntimeError when it already has. ValueError for a limit below 0. An
+        exception in a device comes out here.
+        """
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        if max_instructions < 0:
+            raise ValueError(f"max_instructions must be 0 or more, not {max_instructions}")
+        if self._started:
+            raise RuntimeError("a machine runs once: load another one")
+        self._started = True
+        threads = [
+            threading.Thread(
+                target=self._run_vcpu,
+                args=(loop, max_instructions),
+                name=f"vCPU {index}",
+                daemon=True,
+            )
+            for index, loop in enumerate(self.loops)
+        ]
+        start = perf_counter()
+        try:
+            with self.work, self.ticker:
+                for thread in threads:
+                    thread.start()
+                self._supervise(timeout)
+        except KeyboardInterrupt:
+            self._end(Outcome.INTERRUPTED, "stopped by Ctrl-C")
+        finally:
+            for loop, thread in zip(self.loops, threads, strict=True):
+                loop.stop()
+                if thread.ident is not None:
+                    thread.join()
+        return self._result(perf_counter() - start)
+
+    def _run_vcpu(self, loop: Loop, max_instructions: int) -> None:
+        """A vCPU's thread."""
+        try:
+            loop.run(max_instructions)
+        except BaseException as failure:  # it belongs to the caller of `run`
+            self._end(Outcome.INTERNAL_ERROR, "the VMM failed", failure=failure)
+        finally:
+            self._cpu_seconds[loop.vcpu.index] = thread_time()
+
+    def _supervise(self, timeout: float | None) -> None:
+        """Wait until the machine ends, and end it when it can do nothing more or takes too long."""
+        deadline = inf if timeout is None else perf_counter() + timeout
+        while not self._ended.wait(min(_CHECK_SECONDS, max(0, deadline - perf_counter()))):
+            if perf_counter() >= deadline:
+                self._end(Outcome.TIMEOUT, f"still running after {timeout:g} s")
+            elif self._all_halted():
+                self._end(Outcome.ALL_HALTED, "every vCPU is halted with interrupts off")
+
+    def _all_halted(self) -> bool:
+        return not len(self.work) and all(
+            vcpu.mp_state == kvm.KVM_MP_STATE_HALTED and not vcpu.eflags & _EFLAGS_IF
+            for vcpu in self.vcpus
+        )
+
+    def _end(
+        self,
+        outcome: Outcome,
+        explanation: str,
+        exit_code: int | None = None,
+        failure: BaseException | None = None,
+    ) -> None:
+        """Stop all vCPUs. Of several reasons to end the first one counts."""
+        with self._lock:
+            if self._ending is None:
+                waiting = tuple(vcpu.waiting for vcpu in self.vcpus)
+                self._ending = _Ending(outcome, explanation, exit_code, waiting, failure)
+        for loop in self.loops:
+            loop.stop()
+        self._ended.set()
+
+    def _print(self, data: bytes) -> None:
+        self._printed += data
+        if self._console is not None:
+            self._console(data)
+
+    def _result(self, wall_seconds: float) -> Result:
+        ending = self._ending
+        assert ending is not None
+        if ending.failure is not None:
+            raise ending.failure
+        vcpus = tuple(
+            self._vcpu_result(loop, waiting)
+            for loop, waiting in zip(self.loops, ending.waiting, strict=True)
+        )
+        explanation = ending.explanation
+        if ending.outcome in _FROM_OUTSIDE:
+            explanation += "".join(
+                f"; vCPU {vcpu.index} {_WAITING[vcpu.waiting]} at {vcpu.location}" for vcpu in vcpus
+            )
+        return Result(
+            outcome=ending.outcome,
+            explanation=explanation,
+            exit_code=ending.exit_code,
+            console=self._printed.decode(errors="replace"),
+            wall_seconds=wall_seconds,
+            vcpus=vcpus,
+            work=self.work.report(),
+        )
+
+    def _vcpu_result(self, loop: Loop, waiting: str) -> VCPUResult:
+        vcpu, stats = loop.vcpu, loop.vcpu.stats
+        return VCPUResult(
+            index=vcpu.index,
+            location=location(vcpu),
+            waiting=waiting,
+            instructions=vcpu.instructions,
+            exits={
+                EXIT_NAMES.get(reason, str(reason)): n for reason, n in sorted(loop.exits.items())
+            },
+            wakes=stats["wakes_store"] + stats["wakes_interrupt"] + stats["wakes_kick"],
+            stats=stats,
+            cpu_seconds=self._cpu_seconds[vcpu.index],
+        )
+
+
+def _count(vcpus: int) -> int:
+    if not 1 <= vcpus <= MOST_VCPUS:
+        raise LoadError(f"a machine has 1 to {MOST_VCPUS} vCPUs, not {vcpus}")
+    return vcpus

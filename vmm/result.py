@@ -1,0 +1,57 @@
+"""What came of running a machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from vmm.work import WorkReport
+
+
+class Outcome(StrEnum):
+    """Why a machine ended."""
+
+    EXIT_PORT = "exit-port"  # the guest wrote to the exit port
+    ALL_HALTED = "all-halted"  # every vCPU is in HLT with interrupts off: nothing can wake it
+    SHUTDOWN = "shutdown"  # a triple fault
+    INTERNAL_ERROR = "internal-error"  # no memory to fetch code from, or an exit that nobody knows
+    INSTRUCTION_LIMIT = "instruction-limit"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"  # Ctrl-C
+
+
+@dataclass(frozen=True, slots=True)
+class VCPUResult:
+    """One vCPU's share. `exits` counts by the reason's name; `location` is the last cs:eip."""
+
+    index: int
+    location: str
+    waiting: str  # when the end came: "hlt" or "mwait", and "" for a vCPU that was not waiting
+    instructions: int
+    exits: dict[str, int]
+    wakes: int  # from HLT and MWAIT, whatever brought them about
+    stats: dict[str, int]  # the core's counters, see `x86core.VCPU.stats`
+    cpu_seconds: float  # host CPU time of the vCPU's thread
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of `Machine.run`; `explanation` says it in one line."""
+
+    outcome: Outcome
+    explanation: str
+    exit_code: int | None  # the byte that the guest wrote to the exit port
+    console: str
+    wall_seconds: float
+    vcpus: tuple[VCPUResult, ...]
+    work: WorkReport
+
+    @property
+    def isa_debug_exit_status(self) -> int | None:
+        """The process status that QEMU's isa-debug-exit makes of the exit code: code * 2 + 1."""
+        return None if self.exit_code is None else self.exit_code * 2 + 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same in types that JSON knows."""
+        return asdict(self) | {"isa_debug_exit_status": self.isa_debug_exit_status}

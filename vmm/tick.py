@@ -1,0 +1,51 @@
+"""The simplest timer, until there are devices: an interrupt at a fixed rate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+#: The first vector that the CPU does not reserve for exceptions, where IRQ 0, the timer, usually
+#: goes.
+TICK_VECTOR = 0x20
+
+
+class Ticker:
+    """Calls `interrupt(TICK_VECTOR)` `hertz` times a second, on a thread, while used as a context
+    manager.
+
+    0 Hz is never. Ticks that the host came too late for are dropped, not made up for.
+    """
+
+    def __init__(self, interrupt: Callable[[int], None], hertz: float) -> None:
+        if hertz < 0:
+            raise ValueError(f"the tick rate must be 0 or more Hz, not {hertz:g}")
+        self._interrupt = interrupt
+        self._hertz = hertz
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="tick", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def _tick(self) -> None:
+        if not self._hertz:
+            return
+        period = 1 / self._hertz
+        due = monotonic() + period
+        while not self._closed.wait(max(0, due - monotonic())):
+            self._interrupt(TICK_VECTOR)
+            due = max(due + period, monotonic())
