@@ -1,0 +1,163 @@
+"""How fast the core is: instructions, idle exits, vCPUs side by side. `bench.core_report` shows it.
+
+Each figure is the best of several turns, which alternate between the core and its peer so that both
+meet the same host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import geometric_mean
+
+from bench.engines import CoreEngine
+from bench.idling import IdleCore, IdleMachine
+from bench.loops import LOOPS, Loop
+from bench.parallel import instruction_rate
+
+
+class PeerMissingError(ImportError):
+    """Unicorn is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`repeats` turns for each figure; `exits` and `seconds` in a turn of idle exits and of
+    parallel vCPUs; with or without Unicorn."""
+
+    repeats: int = 3
+    exits: int = 500_000
+    seconds: float = 0.5
+    peer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRow:
+    """Millions of guest instructions per second in a loop."""
+
+    loop: str
+    summary: str
+    instructions: int
+    mips: float
+    peer_mips: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Times the peer."""
+        return None if self.peer_mips is None else self.mips / self.peer_mips
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRow:
+    """Idle exits per second."""
+
+    through: str
+    per_second: float
+    peer_per_second: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Times the peer."""
+        return None if self.peer_per_second is None else self.per_second / self.peer_per_second
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelRow:
+    """Instructions per second of one vCPU, and of two on two threads together."""
+
+    one: float
+    two: float
+
+    @property
+    def ratio(self) -> float:
+        """Times one vCPU; 2 would be perfect."""
+        return self.two / self.one
+
+
+Row = LoopRow | ExitRow | ParallelRow
+
+
+def require_peer() -> str:
+    """Unicorn's version. Raises PeerMissingError, which says how to install it."""
+    try:
+        from bench import peer
+    except ImportError:
+        raise PeerMissingError(
+            "Unicorn is not installed, so there is nothing to compare with:"
+            " install it with `pip install .[bench]`, or leave it out with --no-peer"
+        ) from None
+    return peer.VERSION
+
+
+def run(settings: Settings) -> Iterator[Row]:
+    """All that is measured on one CPU, each row as soon as it is there.
+
+    Raises PeerMissingError, and EngineError when an engine goes wrong or the two do not agree.
+    """
+    if settings.peer:
+        require_peer()
+    for loop in LOOPS:
+        yield measure_loop(loop, settings)
+    yield from measure_exits(settings)
+
+
+def measure_loop(loop: Loop, settings: Settings) -> LoopRow:
+    """Time one loop, once both engines have come to the same state by as many instructions."""
+    core = CoreEngine(loop.name)
+    contestants: list[Callable[[], float]] = [lambda: core.run(loop.size)]
+    if settings.peer:
+        from bench.peer import UnicornEngine, check_agreement
+
+        peer = UnicornEngine(loop.name)
+        check_agreement(core, peer, loop.size)
+        contestants.append(lambda: peer.run(loop.size))
+    seconds = [min(turns) for turns in _alternate(contestants, settings.repeats)]
+    mips = [core.instructions / each / 1e6 for each in seconds]
+    return LoopRow(
+        loop=loop.name,
+        summary=loop.summary,
+        instructions=core.instructions,
+        mips=mips[0],
+        peer_mips=mips[1] if settings.peer else None,
+    )
+
+
+def measure_exits(settings: Settings) -> Iterator[ExitRow]:
+    """Idle exits: `VCPU.run` alone, and the whole VMM around it."""
+    core, machine = IdleCore(), IdleMachine()
+    contestants: list[Callable[[], float]] = [
+        lambda: core.exits(settings.exits),
+        lambda: machine.exits(settings.exits),
+    ]
+    if settings.peer:
+        from bench.peer import IdleUnicorn
+
+        peer = IdleUnicorn()
+        contestants.append(lambda: peer.exits(settings.exits))
+    rates = [settings.exits / min(turns) for turns in _alternate(contestants, settings.repeats)]
+    peer_rate = rates[2] if settings.peer else None
+    yield ExitRow("VCPU.run()", rates[0], peer_rate)
+    yield ExitRow("Machine.run()", rates[1], peer_rate)
+
+
+def measure_parallel(settings: Settings) -> ParallelRow:
+    """One vCPU and two; not to be called while this thread is pinned to one CPU.
+
+    Raises EngineError on a host with one CPU.
+    """
+    contestants = [lambda: instruction_rate(1, settings.seconds)]
+    contestants.append(lambda: instruction_rate(2, settings.seconds))
+    one, two = (max(turns) for turns in _alternate(contestants, settings.repeats))
+    return ParallelRow(one, two)
+
+
+def mean_ratio(rows: Sequence[Row]) -> float | None:
+    """The geometric mean of the loops' ratios; None without a peer."""
+    ratios = [row.ratio for row in rows if isinstance(row, LoopRow) and row.ratio is not None]
+    return geometric_mean(ratios) if ratios else None
+
+
+def _alternate(contestants: Sequence[Callable[[], float]], repeats: int) -> list[tuple[float, ...]]:
+    """What each contestant gave in its turns, taken one after the other, round by round."""
+    rounds = [[contestant() for contestant in contestants] for _ in range(repeats)]
+    return list(zip(*rounds, strict=True))
