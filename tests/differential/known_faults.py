@@ -1,0 +1,252 @@
+"""Where Unicorn 2.1.4 is wrong: each with the section of the Intel SDM that proves it.
+
+A predicate sees one instruction, the state before it, and both outcomes. It must be narrow: what it
+accepts is never reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tests.differential.case import CODE32, CS, EFLAGS, EIP, ESP, SS
+from tests.differential.disassembly import Mode, has_prefix, length, opcode
+from tests.differential.flags import TF
+from tests.differential.operands import accesses
+from tests.differential.outcome import Outcome, Stop
+
+_UD, _SS, _GP = 6, 12, 13
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One instruction on both sides."""
+
+    mode: Mode
+    code: bytes
+    before: tuple[int, ...]
+    core: Outcome
+    peer: Outcome
+
+    def core_took(self, vector: int) -> bool:
+        """Whether the core, and not Unicorn, took this exception at this instruction."""
+        return (
+            self.core.stop is Stop.EXCEPTION
+            and self.core.vector == vector
+            and self.core.registers[EIP] == self.before[EIP]
+            and (self.peer.vector != vector or self.peer.registers[EIP] != self.before[EIP])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFault:
+    """A fault of Unicorn."""
+
+    name: str
+    #: What a processor does instead, and where the manual says so.
+    proof: str
+    explains: Callable[[Step], bool]
+
+
+def _lock_without_right(step: Step) -> bool:
+    return step.core_took(_UD) and has_prefix(step.code, b"\xf0")
+
+
+def _beyond_limit(step: Step) -> bool:
+    limit = 0x1_0000 if step.mode == "real" else 0x1_0000_0000
+    if not (step.core_took(_GP) or step.core_took(_SS)):
+        return False
+    # A repeated instruction faults with its registers as the iteration before left them.
+    return any(
+        access.offset + access.size > limit and (access.segment == SS) == (step.core.vector == _SS)
+        for registers in (step.before, step.core.registers)
+        for access in accesses(step.mode, step.code, registers)
+    )
+
+
+def _fetch_beyond_limit(step: Step) -> bool:
+    last = step.before[EIP] + length(step.mode, step.code) - 1
+    pushed = step.core.registers[EIP] == step.before[EIP] & 0xFFFF
+    return step.mode == "real" and step.core.vector == _GP and pushed and last > 0xFFFF
+
+
+def _target_beyond_limit(step: Step) -> bool:
+    return step.mode == "real" and step.core_took(_GP) and step.peer.registers[EIP] > 0xFFFF
+
+
+def _null_or_read_only(step: Step) -> bool:
+    return (
+        step.mode == "flat32"
+        and step.core_took(_GP)
+        and any(
+            step.before[access.segment] & ~3 == 0
+            or (step.before[access.segment] & ~7 == CODE32 and access.written)
+            for access in accesses(step.mode, step.code, step.before)
+        )
+    )
+
+
+def _no_room_for_the_frame(step: Step) -> bool:
+    if step.core.stop is not Stop.SHUTDOWN or step.peer.stop is not Stop.EXCEPTION:
+        return False
+    return step.mode == "real" and step.before[ESP] & 0xFFFF in (1, 3, 5)
+
+
+def _release_of_half_the_stack(step: Step) -> bool:
+    registers, theirs = list(step.core.registers), step.peer.registers
+    first, _ = opcode(step.code)
+    if first not in (0xC2, 0xCA) or (registers[ESP] - 0x1_0000) & 0xFFFF_FFFF != theirs[ESP]:
+        return False
+    registers[ESP] = theirs[ESP]
+    return step.mode == "flat32" and tuple(registers) == theirs
+
+
+def _group_of_one(step: Step) -> bool:
+    first, second = opcode(step.code)
+    return (
+        first in (0x8F, 0xC6, 0xC7)
+        and second is not None
+        and second >> 3 & 7 != 0
+        and step.core_took(_UD)
+    )
+
+
+def _test_alias(step: Step) -> bool:
+    first, second = opcode(step.code)
+    return (
+        first in (0xF6, 0xF7)
+        and second is not None
+        and second >> 3 & 7 == 1
+        and step.core.vector != _UD
+        and step.peer.vector == _UD
+    )
+
+
+def _locked_negation(step: Step) -> bool:
+    first, second = opcode(step.code)
+    return (
+        first in (0xF6, 0xF7)
+        and second is not None
+        and second >> 3 & 7 == 3
+        and has_prefix(step.code, b"\xf0")
+        and step.core.stop is step.peer.stop is Stop.LIMIT
+        and step.core.registers[:EFLAGS] == step.peer.registers[:EFLAGS]
+    )
+
+
+def _pause_while_stepping(step: Step) -> bool:
+    return (
+        opcode(step.code)[0] == 0x90
+        and has_prefix(step.code, b"\xf3")
+        and bool(step.before[EFLAGS] & TF)
+        and step.core.vector == 1
+        and step.core.registers[:EFLAGS] == step.peer.registers[:EFLAGS]
+    )
+
+
+def _stores_to_its_page(step: Step) -> bool:
+    """Only for single steps: as a block Unicorn gets it right."""
+    if step.core.stop is not Stop.LIMIT or step.core.registers[EIP] == step.before[EIP]:
+        return False
+    base = step.before[CS] << 4 if step.mode == "real" else 0
+    first = base + step.before[EIP]
+    pages = {first >> 12, first + len(step.code) - 1 >> 12}
+    return any(
+        access.written and not pages.isdisjoint({linear >> 12, linear + access.size - 1 >> 12})
+        for access in accesses(step.mode, step.code, step.before)
+        for linear in [
+            access.offset + (step.before[access.segment] << 4 if step.mode == "real" else 0)
+        ]
+    )
+
+
+def _int6(step: Step) -> bool:
+    return (
+        opcode(step.code) == (0xCD, 6)
+        and step.core.vector == step.peer.vector == _UD
+        and step.peer.registers == step.before
+    )
+
+
+def _int1(step: Step) -> bool:
+    return opcode(step.code)[0] == 0xF1 and step.core.vector == 1 and step.peer.vector == _UD
+
+
+KNOWN_FAULTS: Final = (
+    KnownFault(
+        "LOCK is ignored where it may not stand",
+        "SDM vol. 2, LOCK: #UD unless the instruction is in its list and writes to memory",
+        _lock_without_right,
+    ),
+    KnownFault(
+        "no segment limits",
+        "SDM vol. 3, 5.3 and 21.1.1: #GP, or #SS in the stack segment, beyond the last offset",
+        _beyond_limit,
+    ),
+    KnownFault(
+        "instructions are fetched from beyond the code segment",
+        "SDM vol. 3, 5.3: the limit check includes instruction fetches",
+        _fetch_beyond_limit,
+    ),
+    KnownFault(
+        "a jump leaves the code segment",
+        "SDM vol. 2, CALL, JMP, RET, IRET, Real-Address Mode Exceptions: #GP beyond the CS limit",
+        _target_beyond_limit,
+    ),
+    KnownFault(
+        "null selectors and read-only segments are accessed",
+        "SDM vol. 3, 3.4.2 and 5.5: #GP for an access by a null selector or a write to code",
+        _null_or_read_only,
+    ),
+    KnownFault(
+        "a frame that wraps around offset 0 is not looked at",
+        "SDM vol. 3, 6.15 (#DF): a stack fault while a real-mode exception is delivered",
+        _no_room_for_the_frame,
+    ),
+    KnownFault(
+        "RET and RETF take the bytes to release as signed",
+        "SDM vol. 2, RET: the operand is a count of bytes and is added to ESP",
+        _release_of_half_the_stack,
+    ),
+    KnownFault(
+        "8F, C6 and C7 ignore the reg field",
+        "SDM vol. 2, appendix A, table A-6: groups 1A and 11 have no member but /0",
+        _group_of_one,
+    ),
+    KnownFault(
+        "F6 /1 and F7 /1 are invalid opcodes",
+        "SDM vol. 2, appendix A, table A-6: group 3, /0 and /1 are TEST (AMD APM vol. 3, A.2)",
+        _test_alias,
+    ),
+    KnownFault(
+        "LOCK NEG sets flags from a wrong result",
+        "SDM vol. 2, NEG, Flags Affected: set according to the result",
+        _locked_negation,
+    ),
+    KnownFault(
+        "PAUSE loses its single-step trap",
+        "SDM vol. 3, 18.3.1.4: with TF set, #DB after each instruction",
+        _pause_while_stepping,
+    ),
+    KnownFault(
+        "a single step that stores to its own page is done twice or not at all",
+        "SDM vol. 3, 9.1.3: self-modifying code works without single steps, and with them",
+        _stores_to_its_page,
+    ),
+    KnownFault(
+        "INT 6 is an invalid opcode",
+        "SDM vol. 2, INT n/INTO/INT3/INT1: a software interrupt returns to the next instruction",
+        _int6,
+    ),
+    KnownFault(
+        "INT1 is an invalid opcode",
+        "SDM vol. 2, INT n/INTO/INT3/INT1: F1 generates #DB",
+        _int1,
+    ),
+)
+
+
+def explain(step: Step) -> KnownFault | None:
+    """The fault that accounts for a step's difference, if it is known."""
+    return next((fault for fault in KNOWN_FAULTS if fault.explains(step)), None)

@@ -1,0 +1,75 @@
+"""Where an instruction accesses memory, by its disassembly and the registers before it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import capstone
+from capstone import x86_const
+
+from tests.differential.case import REGISTERS, SS
+from tests.differential.disassembly import Mode
+
+_DS = REGISTERS.index("ds")
+
+
+class Access(NamedTuple):
+    """An access of `size` bytes at an offset into a segment (an index into a case's registers)."""
+
+    segment: int
+    offset: int
+    size: int
+    written: bool
+
+
+_WRITERS = re.compile(
+    r"ro[lr]|rc[lr]|sa[lr]|sh[lr]d?|set\w+|dec|inc|not|neg|ins[bwd]|cmpxchg|xadd|bt[rsc]"
+)
+
+
+def _detailed(mode: Mode) -> capstone.Cs:
+    bits = capstone.CS_MODE_16 if mode == "real" else capstone.CS_MODE_32
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, bits)
+    decoder.detail = True
+    return decoder
+
+
+_DECODERS = {"real": _detailed("real"), "flat32": _detailed("flat32")}
+
+
+def _value(decoder: capstone.Cs, register: int, registers: tuple[int, ...]) -> int:
+    """Of a general register or its lower half; 0 for none."""
+    name = decoder.reg_name(register)
+    if name is None:
+        return 0
+    if name in REGISTERS:
+        return registers[REGISTERS.index(name)]
+    return registers[REGISTERS.index(f"e{name}")] & 0xFFFF
+
+
+def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access]:
+    """The accesses to the memory operands of one instruction, of a repeated one its first."""
+    decoder = _DECODERS[mode]
+    instruction = next(decoder.disasm(code, 0, 1), None)
+    if instruction is None:
+        return []
+    mask = 0xFFFF if instruction.addr_size == 2 else 0xFFFF_FFFF
+    found = []
+    for operand in instruction.operands:
+        if operand.type != x86_const.X86_OP_MEM:
+            continue
+        memory = operand.mem
+        base_name = decoder.reg_name(memory.base) if memory.base else ""
+        offset = memory.disp
+        offset += _value(decoder, memory.base, registers)
+        offset += _value(decoder, memory.index, registers) * memory.scale
+        if memory.segment:
+            segment = REGISTERS.index(decoder.reg_name(memory.segment))
+        else:
+            segment = SS if base_name in ("bp", "ebp", "esp", "sp") else _DS
+        written = bool(operand.access & capstone.CS_AC_WRITE)
+        # Capstone marks these operands as read only.
+        written |= _WRITERS.fullmatch(instruction.mnemonic.rpartition(" ")[2]) is not None
+        found.append(Access(segment, offset & mask, operand.size, written))
+    return found
