@@ -17,7 +17,8 @@ HERE = Path(__file__).parent
 def load(path: Path) -> ModuleType:
     """A module by path: its package cannot be imported before it is built."""
     spec = importlib.util.spec_from_file_location(f"build_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -53,6 +54,7 @@ LINK = [f"-fsanitize={sanitizers}"] if sanitizers else []
 
 
 def extension(source: Path) -> Extension:
+    """The extension module of a .pyx file."""
     name = ".".join(source.relative_to(HERE).with_suffix("").parts)
     macros: list[tuple[str, str | None]] = [("CYTHON_WITHOUT_ASSERTIONS", None)]
     if source.parent.name == "handlers":

@@ -23,7 +23,8 @@ class PeerMissingError(ImportError):
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`repeats` turns for each figure; `exits` and `seconds` in a turn of idle exits and of
-    parallel vCPUs; with or without Unicorn."""
+    parallel vCPUs; with or without Unicorn.
+    """
 
     repeats: int = 3
     exits: int = 500_000

@@ -60,7 +60,8 @@ PACED = Phase("1 ms apart", 1_000_000)
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`seconds` for each phase; `handoffs` that `fault` makes back to back however long it takes;
-    stores beside the monitored line before each wake; deferred tasks queued per second."""
+    stores beside the monitored line before each wake; deferred tasks queued per second.
+    """
 
     seconds: float = 8.0
     handoffs: int = 100_000

@@ -70,5 +70,6 @@ class Pair:
 
     def latencies_ns(self) -> NDArray[np.uint32]:
         """Time from just before the waking store until the waiter has seen it, for the last 2^18
-        handoffs, in no particular order. A copy. 0xFFFFFFFF stands for what does not fit."""
+        handoffs, in no particular order. A copy. 0xFFFFFFFF stands for what does not fit.
+        """
         return np.array(self._ring[: min(self.handoffs, _RING_SIZE)], dtype=np.uint32)

@@ -24,9 +24,8 @@ _BIG = 1 << 14
 class End(Protocol):
     """Ends the whole machine; of several calls the first one counts."""
 
-    def __call__(
-        self, outcome: Outcome, explanation: str, exit_code: int | None = None
-    ) -> None: ...
+    def __call__(self, outcome: Outcome, explanation: str, exit_code: int | None = None) -> None:
+        """End it; `exit_code` is the guest's own, where it gave one."""
 
 
 class Loop:

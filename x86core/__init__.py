@@ -1,4 +1,4 @@
-"""A compact x86 emulator: guest memory, virtual processors, MONITOR and MWAIT that wait and wake."""
+"""A compact x86 emulator: guest memory, vCPUs, MONITOR and MWAIT that wait and wake."""
 
 from x86core.exits import (
     EXIT_DEBUG,
@@ -29,7 +29,8 @@ from x86core.exits import (
 )
 from x86core.kvm_run import KVM_RUN
 from x86core.memory import MAX_MEMORY, Memory
-from x86core.vcpu import VCPU, Segment, check_tail_calls
+from x86core.registers import Segment
+from x86core.vcpu import VCPU, check_tail_calls
 
 __all__ = [
     "EXIT_DEBUG",

@@ -10,7 +10,8 @@ from libc.string cimport memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from x86core.intrinsics cimport DEAD_COUNT, atomic_load
-from x86core.state cimport (BLOCK_HASH_ENTRIES, BLOCK_INSTRUCTIONS, CONTEXTS, CPU, Block, CodePage, Context, Handler, Insn, JumpEntry)
+from x86core.state cimport (BLOCK_HASH_ENTRIES, BLOCK_INSTRUCTIONS, CONTEXTS, CPU, Block, CodePage, Context, Handler,
+                            Insn)
 
 cdef enum:
     ARENA_SIZE = 32 << 20

@@ -1,13 +1,23 @@
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
-from x86core.state cimport CPU, Block, Handler
+from x86core.opcodes cimport Entry
+from x86core.state cimport Insn
 
 cdef enum:
-    MAX_INSTANCES = 8192
+    MAX_LENGTH = 15             # bytes of an instruction (SDM vol. 2, 2.3.11)
 
-# By Insn.instance: the form of the same instruction that can do everything.
-cdef Handler careful_handlers[MAX_INSTANCES]
+ctypedef struct Bytes:
+    uint8_t at[2 * MAX_LENGTH]
+    int available               # how many are there
+    int used
+    bint short                  # more were wanted than are there
 
-cdef void register_instance(str name, Handler handler)
-cdef Block* decode_block(CPU* cpu, uint32_t physical) noexcept nogil
-cdef Block* decode_partial(CPU* cpu, int instructions) noexcept nogil
+ctypedef struct Decoded:
+    Entry* entry
+    bint large                  # 32-bit operands
+    bint in_memory
+    bint locked
+    bint bad                    # #UD, whatever the rest says
+
+cdef void decode_one(uint32_t mode, Bytes* code, Insn* insn, Decoded* decoded) noexcept nogil
+cdef int choose_slot(uint32_t mode, Insn* insn, Decoded* decoded) noexcept nogil

@@ -3,10 +3,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from x86core.attention cimport interrupt_pending
 from x86core.blocks cimport block_find, drop_modified, jump_hash, set_stale_handler
-from x86core.decode cimport decode_block, decode_partial
+from x86core.block_building cimport build_block, build_partial
 from x86core.events cimport (deliver_debug_trap, deliver_external_interrupt, deliver_fault, deliver_nmi,
                              take_interrupt)
-from x86core.intrinsics cimport DEAD_COUNT, NO_LIMIT, atomic_exchange, atomic_load, atomic_store, frame_address
+from x86core.intrinsics cimport DEAD_COUNT, atomic_exchange, atomic_load, atomic_store, frame_address
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
 from x86core.monitor cimport answer_shootdown
 from x86core.state cimport (ATTENTION_CODE, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SHOOTDOWN, CPU, CS,
@@ -48,7 +48,7 @@ cdef Block* find_block(CPU* cpu) noexcept nogil:
         return NULL
     block = block_find(cpu, <uint32_t>physical, cpu.eip)
     if block == NULL:
-        block = decode_block(cpu, <uint32_t>physical)
+        block = build_block(cpu, <uint32_t>physical)
         if block == NULL:
             return NULL
     entry.key = key
@@ -71,7 +71,7 @@ cdef int enter(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
             continue
         block = find_block(cpu)
         if block != NULL and block.count > room:
-            block = decode_partial(cpu, <int>room)
+            block = build_partial(cpu, <int>room)
         if block != NULL:
             cpu.retired += block.count
             return block.insns.handler(cpu, block.insns, cpu.result, cpu.carries, cpu.carry)

@@ -1,7 +1,8 @@
 """Why `VCPU.run` returned, and what a vCPU can be doing: the numbers of the KVM API.
 
-Source: Linux `include/uapi/linux/kvm.h`.  `EXIT_MWAIT` is the number that the RFC "Allow userspace
-exit on HLT and MWAIT" (D. Woodhouse, 18 September 2023) proposed; upstream later gave 38 to another exit.
+Source: Linux `include/uapi/linux/kvm.h`. `EXIT_MWAIT` is the number that the RFC "Allow userspace
+exit on HLT and MWAIT" (D. Woodhouse, 18 September 2023) proposed; upstream later gave 38 to
+another exit.
 """
 
 from __future__ import annotations

@@ -1,42 +1,45 @@
 """Write the instances of every handler: run by setup.py, reads isa.py and the handlers.
 
-For handlers/NAME.pyx it writes handlers/NAME_instances.pxi: for each instance that isa.py asks for, a
-function of the one signature that calls the handler's body with its variant as a constant, and the
-registration of each by name.
+For handlers/NAME.pyx it writes handlers/NAME_instances.pxi: for each instance that instances.py
+asks for, a function of the one signature that calls the handler's body with its variant as a
+constant, and the registration of each by name.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 HERE = Path(__file__).parent
 BODY = re.compile(
-    r"^cdef inline int (\w+)\(CPU\* cpu, Insn\* insn, int64_t result, uint32_t carries,\s+uint32_t carry,"
-    r"\s+int v\) noexcept nogil:",
+    r"^cdef inline int (\w+)\(CPU\* cpu, Insn\* insn, "
+    r"int64_t result, uint32_t carries, uint32_t carry, int v\) noexcept nogil:",
     re.MULTILINE,
 )
-INSTANCE = """
-cdef int {name}(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
-    return {body}(cpu, insn, result, carries, carry, {variant})
+ARGUMENTS = "CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry"
+INSTANCE = f"""
+cdef int {{name}}({ARGUMENTS}) noexcept nogil:
+    return {{body}}(cpu, insn, result, carries, carry, {{variant}})
 
 """
 
 
-def load_isa() -> ModuleType:
-    """isa.py by path: its package cannot be imported before it is built."""
-    spec = importlib.util.spec_from_file_location("x86core_isa", HERE / "isa.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+def load_instances() -> ModuleType:
+    """x86core.instances, without its package's __init__, which needs what is to be built."""
+    bare = ModuleType("x86core")
+    bare.__path__ = [str(HERE)]
+    sys.modules["x86core"] = bare
+    module = importlib.import_module("x86core.instances")
+    for name in ("x86core", "x86core.isa", "x86core.instances"):
+        del sys.modules[name]
     return module
 
 
-def variant(instance, fused: bool) -> str:  # type: ignore[no-untyped-def]
+def variant(instance: Any, fused: bool) -> str:
     """The constant of variant.pxd that an instance stands for."""
     parts = []
     if instance.width:
@@ -56,11 +59,9 @@ def variant(instance, fused: bool) -> str:  # type: ignore[no-untyped-def]
 
 def generate() -> list[Path]:
     """Write the files; return them. Raises ValueError when a handler of the table is nowhere."""
-    isa = load_isa()
-    wanted = isa.all_instances()
-    fused_body = {
-        fused.name: first.handler for first, fused in isa.fused_instances()
-    }
+    table = load_instances()
+    wanted = table.all_instances()
+    fused_body = {fused.name: first.handler for first, fused in table.fused_instances()}
     written = []
     for source in sorted((HERE / "handlers").glob("*.pyx")):
         bodies = set(BODY.findall(source.read_text()))
@@ -73,11 +74,13 @@ def generate() -> list[Path]:
             del wanted[name]
             function = f"{name}_instance"
             functions.append(
-                INSTANCE.format(name=function, body=body, variant=variant(instance, name in fused_body))
+                INSTANCE.format(
+                    name=function, body=body, variant=variant(instance, name in fused_body)
+                )
             )
             registrations.append(f'register_instance("{name}", {function})\n')
         target = source.with_name(f"{source.stem}_instances.pxi")
-        text = "from x86core.decode cimport register_instance\n\n"
+        text = "from x86core.opcodes cimport register_instance\n\n"
         text += "\n".join(functions) + "\n" + "".join(registrations)
         if not target.exists() or target.read_text() != text:
             target.write_text(text)

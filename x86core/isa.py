@@ -1,21 +1,23 @@
-"""The instruction set as data: the one table that the decoder, the build, the tests and the docs read.
+"""The instruction set as data: the one table that decoder, build, tests and docs read.
 
 A row is an opcode form. Its columns:
 
-opcode       bytes in hexadecimal; `+r` the low three bits are a register, `+c` the low four a condition;
-             `/n` the ModRM reg field selects it; a third byte after 0F 01 is a whole ModRM byte
+opcode       bytes in hexadecimal; `+r` the low three bits are a register, `+c` the low four
+             a condition; `/n` the ModRM reg field selects it; a third byte after 0F 01 is
+             all of ModRM
 instruction  mnemonic and operands as in the opcode map of the Intel SDM (vol. 2, appendix A):
-             E register or memory, G register, I immediate, M memory, S segment register, C control register,
-             O offset without ModRM, J relative target, A far pointer, Z register in the opcode, X and Y
-             DS:SI and ES:DI; b byte, w word, v word or doubleword by operand size, p far pointer
+             E register or memory, G register, I immediate, M memory, S segment register, C control
+             register, O offset without ModRM, J relative target, A far pointer, Z register in the
+             opcode, X and Y DS:SI and ES:DI; b byte, w word, v word or doubleword by operand size,
+             p far pointer
 handler      the function in x86core/handlers/ that is its meaning
 properties   lock     LOCK may stand before the memory form; the handler is then locked_<handler>
              atomic   its memory form is always the locked one
              hot      memory forms also have the quick forms for flat and for other segments
              stack    the same for the implied stack operand
              sized    depends on the operand size though no operand shows it
-             writes   leaves nothing of the arithmetic flags before it (so they need not be computed)
-             carry    the same, but takes CF or quiet it
+             writes   leaves nothing of the arithmetic flags before it, which need not be computed
+             carry    the same, but keeps CF or, with a count of 0, all of them
              quiet    neither reads nor writes arithmetic flags
              address  takes the address of its memory operand, not what is there
              dead     has a form that leaves out flags which nobody reads
@@ -27,8 +29,7 @@ properties   lock     LOCK may stand before the memory form; the handler is then
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 TABLE = """
@@ -305,39 +306,8 @@ F390     PAUSE                pause              quiet
 """
 
 
-#: Instructions that are decoded as one with the conditional jump behind them: (handler, form, width).
-FUSED_WITH_JCC = (
-    *(("cmp", form, width) for form in ("rr", "ri") for width in (8, 16, 32)),
-    *(("cmp", form, 32) for form in ("rm", "mr", "mi")),
-    ("cmp", "mi", 8),
-    *(("test", "rr", width) for width in (8, 16, 32)),
-    ("test", "ri", 8),
-    ("test", "ri", 32),
-    *((handler, "r", width) for handler in ("inc", "dec") for width in (16, 32)),
-    *((handler, form, 32) for handler in ("add", "sub", "and_", "or_", "xor") for form in ("rr", "ri")),
-)
-
 REGISTER_FORMS = {"E": "r", "EG": "rr", "GE": "rr", "EI": "ri"}
 MEMORY_FORMS = {"E": "m", "M": "m", "EG": "mr", "MG": "mr", "GE": "rm", "GM": "rm", "EI": "mi"}
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One compiled function: a handler with everything that its variant constant fixes."""
-
-    handler: str
-    form: str = ""  # r m rr ri mr rm mi, or none
-    width: int = 0  # bits, or 0
-    access: str = ""  # flat segmented careful, or none
-    dead: bool = False
-    condition: int | None = None
-
-    @property
-    def name(self) -> str:
-        parts = [self.handler, self.form, str(self.width or ""), self.access]
-        parts.append("dead" if self.dead else "")
-        parts.append("" if self.condition is None else f"c{self.condition}")
-        return "_".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -351,6 +321,7 @@ class Row:
 
     @property
     def mnemonic(self) -> str:
+        """As the manual has it; Jcc and SETcc stand for sixteen."""
         return self.instruction.split()[0]
 
     @property
@@ -378,6 +349,7 @@ class Row:
 
     @property
     def has_condition(self) -> bool:
+        """Whether the low four bits of the opcode are a condition."""
         return self.span == 16
 
     @cached_property
@@ -394,12 +366,14 @@ class Row:
         """Form of the handler when no operand is in memory; None when one always is."""
         if "M" in self.shape:
             return None
-        return REGISTER_FORMS.get(self.shape.replace("GG", "EG").replace("GI", "EI"), "r" if self.shape else "")
+        return REGISTER_FORMS.get(
+            self.shape.replace("GG", "EG").replace("GI", "EI"), "r" if self.shape else ""
+        )
 
     @property
     def memory_form(self) -> str | None:
         """Form of the handler when the operand that may be in memory is; None when none may."""
-        if self.operands and self.operands[0] == "Rd" or self.operands[-1:] == ("Rd",):
+        if (self.operands and self.operands[0] == "Rd") or self.operands[-1:] == ("Rd",):
             return None
         return MEMORY_FORMS.get(self.shape)
 
@@ -407,7 +381,11 @@ class Row:
     def widths(self) -> tuple[int, ...]:
         """Operand widths in bits, or (0,) where there is but one meaning."""
         codes = [operand for operand in self.operands if operand[0] not in "JA" or operand == "AL"]
-        if "sized" in self.properties or "eAX" in codes or any(code.endswith("v") for code in codes):
+        if (
+            "sized" in self.properties
+            or "eAX" in codes
+            or any(code.endswith("v") for code in codes)
+        ):
             return (16, 32)
         if self.operands == ("Jv",) and "stack" in self.properties:
             return (16, 32)
@@ -417,62 +395,11 @@ class Row:
             return (16,)
         return (0,)
 
-    def instances(self) -> Iterator[Instance]:
-        """Every compiled function that this row may decode to."""
-        conditions = range(16) if self.has_condition else (None,)
-        for width in self.widths:
-            for condition in conditions:
-                yield from self.instances_of(width, condition)
-
-    def instances_of(self, width: int, condition: int | None = None) -> Iterator[Instance]:
-        """Those of one operand width and condition: register form first, careful last."""
-        deads = (False, True) if "dead" in self.properties else (False,)
-        if self.register_form is not None:
-            if "stack" in self.properties:
-                for access in ("flat", "segmented", "careful"):
-                    yield Instance(self.handler, self.register_form, width, access)
-            else:
-                for dead in deads:
-                    yield Instance(self.handler, self.register_form, width, "", dead, condition)
-        if self.memory_form is not None:
-            if "hot" in self.properties:
-                for access in ("flat", "segmented"):
-                    for dead in deads:
-                        yield Instance(self.handler, self.memory_form, width, access, dead, condition)
-            careful = Instance(self.handler, self.memory_form, width, "careful", False, condition)
-            if "atomic" not in self.properties:
-                yield careful
-            if "lock" in self.properties:
-                yield replace(careful, handler=f"locked_{self.handler.rstrip('_')}")
-
-
-def rows() -> tuple[Row, ...]:
-    """The table, a Row a line."""
-    return tuple(_parse(line) for line in TABLE.strip().splitlines())
-
 
 def _parse(line: str) -> Row:
-    opcode, rest = line[:9].strip(), line[9:]
-    instruction, rest = rest[:20].strip(), rest[20:].split()
-    return Row(opcode, instruction, rest[0], frozenset(rest[1:]))
+    handler, *properties = line[30:].split()
+    return Row(line[:9].strip(), line[9:30].strip(), handler, frozenset(properties))
 
 
-def fused_instances() -> Iterator[tuple[Instance, Instance]]:
-    """Pairs of an instance and what it becomes with each condition of a jump behind it."""
-    for handler, form, width in FUSED_WITH_JCC:
-        for access in ("flat", "segmented") if "m" in form else ("",):
-            first = Instance(handler, form, width, access)
-            for condition in range(16):
-                yield first, Instance(f"{handler.rstrip('_')}_jcc", form, width, access, False, condition)
-
-
-def all_instances() -> dict[str, Instance]:
-    """Every compiled function, by name."""
-    found = {instance.name: instance for row in ROWS for instance in row.instances()}
-    found |= {fused.name: fused for _, fused in fused_instances()}
-    for name in ("undefined", "too_long", "chain"):
-        found[name] = Instance(name)
-    return found
-
-
-ROWS = rows()
+#: The table, a Row a line.
+ROWS = tuple(_parse(line) for line in TABLE.strip().splitlines())

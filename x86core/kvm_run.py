@@ -1,7 +1,7 @@
 """struct kvm_run as a numpy dtype: the first members, and the exits used here.
 
-Source: Linux `include/uapi/linux/kvm.h`. `userspace_exits` stands where the RFC "Allow userspace exit
-on HLT and MWAIT" put it; `mwait_policy` is ours and takes the next byte of its padding.
+Source: Linux `include/uapi/linux/kvm.h`. `userspace_exits` stands where the RFC "Allow userspace
+exit on HLT and MWAIT" put it; `mwait_policy` is ours and takes the next byte of its padding.
 """
 
 from __future__ import annotations
@@ -37,7 +37,21 @@ KVM_RUN: Final = np.dtype(
             "mmio",
             "internal",
         ],
-        "formats": ["u1", "u1", "u1", "u1", "u4", "u1", "u1", "u2", "u8", "u8", _IO, _MMIO, _INTERNAL],
+        "formats": [
+            "u1",
+            "u1",
+            "u1",
+            "u1",
+            "u4",
+            "u1",
+            "u1",
+            "u2",
+            "u8",
+            "u8",
+            _IO,
+            _MMIO,
+            _INTERNAL,
+        ],
         "offsets": [0, 1, 2, 3, 8, 12, 13, 14, 16, 24, EXIT_OFFSET, EXIT_OFFSET, EXIT_OFFSET],
         "itemsize": 8192,
     }

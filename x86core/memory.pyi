@@ -1,27 +1,32 @@
-from collections.abc import Buffer
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_MEMORY: int
+
 class Memory:
-    """Guest RAM shared by the vCPUs of one machine, from physical address 0.
+    """Guest RAM from physical address 0, shared by the vCPUs of one machine.
 
     `size` is in bytes. Raises ValueError unless it is positive, a multiple of 4096 and at most
-    4 GiB less 64 MiB, and MemoryError when the host cannot hold it.
+    MAX_MEMORY (4 GiB less 64 MiB), and MemoryError when the host has less than that.
     """
 
     def __init__(self, size: int) -> None: ...
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Bytes of RAM."""
     @property
     def vcpus(self) -> int:
         """How many vCPUs use this memory."""
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """Store `data` at a physical address as a device would.
+        """Store bytes at a physical address as a device would.
 
         Triggers the monitors that the store touches and drops code decoded from those bytes.
-        Raises ValueError when any byte lies outside RAM; then nothing is written.
+        Raises ValueError, and writes nothing, when any byte lies outside RAM.
         """
     def read(self, address: int, size: int) -> bytes:
-        """The `size` bytes at a physical address. Raises ValueError outside RAM."""
+        """`size` bytes from a physical address. Raises ValueError outside RAM."""
     def view(self) -> NDArray[np.uint8]:
-        """A read-only array of shape (size,) over RAM, without a copy; it keeps the RAM alive."""
+        """A read-only array of uint8 over RAM, shape (size,), without a copy.
+
+        Read-only because a store through it would trigger no monitor: `write` does.
+        """

@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from x86core.intrinsics cimport atomic_load, likely, unlikely
 from x86core.memory cimport after_store
-from x86core.state cimport (CPU, DEVICE_ACCESS, EXIT_MMIO, NO_EXCEPTION, PAGE_SIZE, RAM, REPLAY_ENTRIES,
+from x86core.state cimport (CPU, DEVICE_ACCESS, EXIT_MMIO, NO_EXCEPTION, PAGE_SIZE, RAM,
                             TLBEntry)
 from x86core.tlb cimport tag_matches, tag_of_none, tlb_entry
 

@@ -13,11 +13,11 @@ keep wakes from being lost; tests/monitor drives each rule.
 
 A monitor is one word, line and state: IDLE -> ARMED -> WAITING -> TRIGGERED, each step one exchange.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from posix.unistd cimport usleep
 
 from x86core.attention cimport request, unpark
-from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_exchange, atomic_fence, atomic_load,
+from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_exchange, atomic_load,
                                  atomic_or, atomic_store, atomic_swap_if, likely, spin_pause)
 from x86core.state cimport (ATTENTION_CODE, ATTENTION_SHOOTDOWN, CPU, IN_GUEST, LINE_SIZE,
                             MONITOR_ARMED, MONITOR_IDLE, MONITOR_STATE, MONITOR_TRIGGERED,

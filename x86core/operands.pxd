@@ -6,7 +6,7 @@ escape could not end in a tail call. The argument `v` is a variant (variant.pxd)
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from x86core.blocks cimport jump_hash
-from x86core.decode cimport careful_handlers
+from x86core.opcodes cimport careful_handlers
 from x86core.dispatch cimport enter, fault, resolve_fallthrough, resolve_taken
 from x86core.intrinsics cimport likely, never_null, unlikely
 from x86core.mmu cimport (FAULT, INTENT_READ, INTENT_WRITE, faulted, load_from, raise_exception, read_linear,

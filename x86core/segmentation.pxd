@@ -8,5 +8,3 @@ cdef int load_segment(CPU* cpu, int segment, uint32_t selector) noexcept nogil
 cdef int load_code_segment(CPU* cpu, uint32_t selector, uint32_t eip) noexcept nogil
 cdef int read_descriptor(CPU* cpu, uint32_t selector, uint64_t* descriptor) noexcept nogil
 cdef void update_context(CPU* cpu) noexcept nogil
-
-

@@ -2,9 +2,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from x86core.blocks cimport intern_context
-from x86core.intrinsics cimport atomic_or
 from x86core.mmu cimport FAULT, INTENT_READ, INTENT_WRITE, faulted, raise_exception, read_linear, write_linear
-from x86core.state cimport (CPU, CR0_PE, CS, DS, ES, EXCEPTION_GP, EXCEPTION_NP, EXCEPTION_SS, FS, GS,
+from x86core.state cimport (CPU, CR0_PE, CS, ES, EXCEPTION_GP, EXCEPTION_NP, EXCEPTION_SS, GS,
                             MODE_CODE32, MODE_PROTECTED, MODE_STACK32, SS, SegmentCache)
 
 # Bits of SegmentCache.access.

@@ -356,7 +356,7 @@ ctypedef struct CPU:
     uint32_t notified           # wake_fd is readable
     bint in_run
     bint owned                  # by a VCPU object
-    bint masked_interrupts_wake # ECX[0] of the MWAIT under way
+    bint masked_interrupts_wake     # ECX[0] of the MWAIT under way
     bint completes_access       # the instruction of an EXIT_IO or EXIT_MMIO is to be finished
     bint nmi_pending
     bint nmi_blocked            # until IRET

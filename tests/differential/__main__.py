@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -35,12 +36,23 @@ class Campaign:
     occurrences: Counter[str] = field(default_factory=Counter)
 
 
-def run(mode: Mode, seed: int, *, seconds: float, progress: Progress | None = None) -> Campaign:
-    """Compare cases 0, 1, 2, ... of a seed until the time is up or enough differences are found."""
+def run(
+    mode: Mode,
+    seed: int,
+    *,
+    seconds: float = math.inf,
+    cases: float = math.inf,
+    progress: Progress | None = None,
+) -> Campaign:
+    """Compare cases 0, 1, 2, ... of a seed until so many or enough differences, or for so long."""
     comparison, generator, campaign = Comparison(mode), Generator(mode, seed), Campaign(mode)
     task = progress.add_task(mode, total=seconds) if progress else None
     start = time.monotonic()
-    while (elapsed := time.monotonic() - start) < seconds and len(campaign.differences) < _ENOUGH:
+    while (
+        (elapsed := time.monotonic() - start) < seconds
+        and campaign.cases < cases
+        and len(campaign.differences) < _ENOUGH
+    ):
         before = comparison.core.instructions
         verdict = comparison.compare(generator.case(campaign.cases))
         campaign.cases += 1

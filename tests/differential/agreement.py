@@ -26,6 +26,7 @@ from tests.differential.core import Core
 from tests.differential.disassembly import Mode, disassemble, is_repeated_string, mnemonic, opcode
 from tests.differential.flags import COMPARED, NT, undefined_after, undefined_flags
 from tests.differential.known_faults import Step, explain
+from tests.differential.operands import stores_to_its_page
 from tests.differential.outcome import Outcome, Stop
 from tests.differential.peer import Peer
 
@@ -176,19 +177,25 @@ class Comparison:
             return "not in the instruction set"
         if self._leaves_flat_mode(step):
             return "IRET to virtual-8086 mode or another task"
-        if step.core.stop is Stop.OUTSIDE and 0 < step.core.registers[EIP] - HANDLERS <= 256:
+        if self._finds_no_stack(step):
             return "no stack in RAM for an exception"
         stuck = step.peer.registers[:EFLAGS] == step.before[:EFLAGS]
-        if step.peer.stop is Stop.LIMIT and stuck:
-            return "Unicorn cannot step over a store to the page of its own code"
-        if step.peer.stop is Stop.EXCEPTION:
-            esp = step.peer.registers[ESP]
-            outside = self.mode == "flat32" and not 16 <= esp <= RAM
-            if outside and step.core.stop in (Stop.OUTSIDE, Stop.EXCEPTION, Stop.SHUTDOWN):
-                return "no stack in RAM for an exception"
-            if any(self._changed(places) for places in table_ranges(self.mode)):
-                return "the tables were overwritten"
+        own_page = stores_to_its_page(self.mode, step.code, step.before)
+        if step.core.stop is step.peer.stop is Stop.LIMIT and (stuck or own_page):
+            return "Unicorn, stepping, does a store to its own page twice or not at all"
+        delivered = step.peer.stop is Stop.EXCEPTION
+        if delivered and any(self._changed(places) for places in table_ranges(self.mode)):
+            return "the tables were overwritten"
         return None
+
+    def _finds_no_stack(self, step: Step) -> bool:
+        """Whether an exception was taken that had to be pushed outside RAM."""
+        taken = (
+            step.peer.stop is Stop.EXCEPTION
+            or step.core.stop is Stop.SHUTDOWN
+            or 0 < step.core.registers[EIP] - HANDLERS <= 256
+        )
+        return taken and self.mode == "flat32" and not 16 <= step.peer.registers[ESP] <= RAM
 
     def _leaves_flat_mode(self, step: Step) -> bool:
         """Whether this is an IRET with NT set, or one that pops EFLAGS with VM set."""

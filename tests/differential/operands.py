@@ -8,7 +8,7 @@ from typing import NamedTuple
 import capstone
 from capstone import x86_const
 
-from tests.differential.case import REGISTERS, SS
+from tests.differential.case import CS, EIP, REGISTERS, SS
 from tests.differential.disassembly import Mode
 
 _DS = REGISTERS.index("ds")
@@ -51,7 +51,11 @@ def _value(decoder: capstone.Cs, register: int, registers: tuple[int, ...]) -> i
 def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access]:
     """The accesses to the memory operands of one instruction, of a repeated one its first."""
     decoder = _DECODERS[mode]
-    instruction = next(decoder.disasm(code, 0, 1), None)
+    # Capstone does not decode REP before some instructions that ignore it.
+    plain = code.lstrip(b"\xf0\xf2\xf3")
+    candidates = (code, plain, code.replace(b"\xf2", b"", 1), code.replace(b"\xf3", b"", 1))
+    decoded = (next(decoder.disasm(candidate, 0, 1), None) for candidate in candidates)
+    instruction = next(filter(None, decoded), None)
     if instruction is None:
         return []
     mask = 0xFFFF if instruction.addr_size == 2 else 0xFFFF_FFFF
@@ -73,3 +77,17 @@ def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access
         written |= _WRITERS.fullmatch(instruction.mnemonic.rpartition(" ")[2]) is not None
         found.append(Access(segment, offset & mask, operand.size, written))
     return found
+
+
+def stores_to_its_page(mode: Mode, code: bytes, registers: tuple[int, ...]) -> bool:
+    """Whether the instruction writes to a page that it lies in."""
+
+    def pages(segment: int, offset: int, size: int) -> set[int]:
+        first = offset + (registers[segment] << 4 if mode == "real" else 0)
+        return {first >> 12, first + size - 1 >> 12}
+
+    own = pages(CS, registers[EIP], len(code))
+    return any(
+        access.written and not own.isdisjoint(pages(access.segment, access.offset, access.size))
+        for access in accesses(mode, code, registers)
+    )

@@ -153,7 +153,7 @@ def test_a_python_signal_handler_ends_run_on_the_main_thread(name: str) -> None:
     class SignalledError(Exception):
         pass
 
-    def handler(number: int, frame: object) -> None:
+    def handler(*_: object) -> None:
         raise SignalledError
 
     vcpu = guest(name)

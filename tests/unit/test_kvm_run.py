@@ -48,7 +48,7 @@ def test_switch_set_through_the_record_works() -> None:
     assert vcpu.kvm_run["exit_reason"] == x86.EXIT_HLT
 
 
-def test_record_outlives_nothing_but_keeps_its_vcpu() -> None:
+def test_record_stays_valid_when_its_vcpu_is_gone() -> None:
     record = flat32("hlt").kvm_run
     assert record["userspace_exits"] == x86.USERSPACE_EXIT_HLT
 

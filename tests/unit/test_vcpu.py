@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -91,12 +91,15 @@ gc.collect()
 @pytest.mark.parametrize("attribute", ["cs", "kvm_run", "stats", "memory", "wake_fd"])
 def test_nothing_that_a_vcpu_handed_out_keeps_it_for_ever(attribute: str) -> None:
     """Each vCPU holds an eventfd until its memory goes, so the descriptors count what is left."""
-    gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+
+    def open_descriptors() -> int:
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_descriptors()
     for _ in range(3):
         getattr(x86.VCPU(x86.Memory(RAM)), attribute)
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_index_of_a_deleted_vcpu_is_free_again(memory: x86.Memory) -> None:

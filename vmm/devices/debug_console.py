@@ -16,7 +16,9 @@ class DebugConsole:
         self._sink = sink
 
     def read(self, port: int) -> int:
+        """The port number, by which a guest can tell that it is there."""
         return DEBUG_CONSOLE_PORT
 
     def write(self, port: int, value: int) -> None:
+        """Pass the byte to the sink."""
         self._sink(bytes([value]))

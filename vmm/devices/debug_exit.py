@@ -19,7 +19,9 @@ class DebugExit:
     ports = range(DEBUG_EXIT_PORT, DEBUG_EXIT_PORT + 1)
 
     def read(self, port: int) -> int:
+        """Nothing is there to be read."""
         return 0
 
     def write(self, port: int, value: int) -> None:
+        """End the machine: raises GuestExit with the byte."""
         raise GuestExit(value)

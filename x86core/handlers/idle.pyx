@@ -10,8 +10,8 @@ from x86core.idle cimport wait_for_interrupt, wait_for_store
 from x86core.mmu cimport translate
 from x86core.monitor cimport monitor_arm, monitor_disarm
 from x86core.operands cimport *
-from x86core.state cimport (CPU, CR0_PE, CS, EAX, ECX, EXCEPTION_GP, EXCEPTION_UD, EXIT_HLT, EXIT_MWAIT, EXIT_NONE, MP_STATE_HALTED,
-                            MWAIT_FAULT, MWAIT_YIELD, USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, Insn)
+from x86core.state cimport (CPU, CR0_PE, CS, EAX, ECX, EXCEPTION_GP, EXCEPTION_UD, EXIT_HLT, EXIT_MWAIT, EXIT_NONE,
+                            MP_STATE_HALTED, MWAIT_FAULT, MWAIT_YIELD, USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, Insn)
 from x86core.variant cimport *
 
 cdef extern from "<sched.h>" nogil:

@@ -5,7 +5,7 @@ from x86core.flags cimport arithmetic_flags, set_eflags
 from x86core.intrinsics cimport atomic_store
 from x86core.operands cimport *
 from x86core.segmentation cimport load_segment
-from x86core.state cimport (CPU, CR0_PE, EAX, EDI, ESP, FLAG_AC, FLAG_DF, FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT,
+from x86core.state cimport (CPU, EAX, EDI, ESP, FLAG_AC, FLAG_DF, FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT,
                             FLAG_RF, FLAG_TF, FLAG_VM, FLAGS_ALWAYS, FLAGS_ARITHMETIC, Insn, SS)
 from x86core.variant cimport *
 

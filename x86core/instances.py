@@ -1,0 +1,95 @@
+"""Which compiled functions the instruction table asks for: variants of handlers, fused pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from x86core.isa import ROWS, Row
+
+#: Decoded as one with the conditional jump behind them: (handler, form, width in bits).
+FUSED_WITH_JCC = (
+    *(("cmp", form, width) for form in ("rr", "ri") for width in (8, 16, 32)),
+    *(("cmp", form, 32) for form in ("rm", "mr", "mi")),
+    ("cmp", "mi", 8),
+    *(("test", "rr", width) for width in (8, 16, 32)),
+    ("test", "ri", 8),
+    ("test", "ri", 32),
+    *((handler, "r", width) for handler in ("inc", "dec") for width in (16, 32)),
+    *(
+        (handler, form, 32)
+        for handler in ("add", "sub", "and_", "or_", "xor")
+        for form in ("rr", "ri")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One compiled function: a handler with everything that its variant constant fixes."""
+
+    handler: str
+    form: str = ""  # r m rr ri mr rm mi, or none
+    width: int = 0  # bits, or 0
+    access: str = ""  # flat segmented careful, or none
+    dead: bool = False
+    condition: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The handler, and what tells this instance from its others."""
+        parts = [self.handler, self.form, str(self.width or ""), self.access]
+        parts.append("dead" if self.dead else "")
+        parts.append("" if self.condition is None else f"c{self.condition}")
+        return "_".join(filter(None, parts))
+
+
+def instances(row: Row) -> Iterator[Instance]:
+    """Every compiled function that this row may decode to."""
+    conditions = range(16) if row.has_condition else (None,)
+    for width in row.widths:
+        for condition in conditions:
+            yield from instances_of(row, width, condition)
+
+
+def instances_of(row: Row, width: int, condition: int | None = None) -> Iterator[Instance]:
+    """Those of one operand width and condition: register form first, careful last."""
+    deads = (False, True) if "dead" in row.properties else (False,)
+    if row.register_form is not None:
+        if "stack" in row.properties:
+            for access in ("flat", "segmented", "careful"):
+                yield Instance(row.handler, row.register_form, width, access)
+        else:
+            for dead in deads:
+                yield Instance(row.handler, row.register_form, width, "", dead, condition)
+    if row.memory_form is not None:
+        if "hot" in row.properties:
+            for access in ("flat", "segmented"):
+                for dead in deads:
+                    yield Instance(row.handler, row.memory_form, width, access, dead, condition)
+        careful = Instance(row.handler, row.memory_form, width, "careful", False, condition)
+        if "atomic" not in row.properties:
+            yield careful
+        if "lock" in row.properties:
+            yield replace(careful, handler=f"locked_{row.handler.rstrip('_')}")
+
+
+def fused_instances() -> Iterator[tuple[Instance, Instance]]:
+    """Pairs of an instance and what it becomes with each condition of a jump behind it."""
+    for handler, form, width in FUSED_WITH_JCC:
+        for access in ("flat", "segmented") if "m" in form else ("",):
+            first = Instance(handler, form, width, access)
+            for condition in range(16):
+                yield (
+                    first,
+                    Instance(f"{handler.rstrip('_')}_jcc", form, width, access, False, condition),
+                )
+
+
+def all_instances() -> dict[str, Instance]:
+    """Every compiled function, by name."""
+    found = {instance.name: instance for row in ROWS for instance in instances(row)}
+    found |= {fused.name: fused for _, fused in fused_instances()}
+    for name in ("undefined", "too_long", "chain"):
+        found[name] = Instance(name)
+    return found

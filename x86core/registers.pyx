@@ -1,0 +1,220 @@
+"""The registers of a vCPU as Python sees them: readable and writable while it is out of run()."""
+from libc.stdint cimport uint32_t
+
+from x86core.flags cimport get_eflags, set_eflags
+from x86core.segmentation cimport set_segment, update_context
+from x86core.state cimport (CR0_ET, CR0_PG, CS, DS, EAX, EBP, EBX, ECX, EDI, EDX, ES, ESI, ESP, FLAG_AC, FLAG_DF,
+                            FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT, FLAG_RF, FLAG_TF, FLAGS_ALWAYS, FLAGS_ARITHMETIC,
+                            FS, GS, SS)
+from x86core.tlb cimport tlb_flush
+
+cdef enum:
+    EFLAGS_DEFINED = (FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_AC
+                      | FLAG_ID)
+
+
+cdef uint32_t doubleword(value) except? 0xFFFFFFFF:
+    if not 0 <= value <= 0xFFFFFFFF:
+        raise ValueError(f"{value} does not fit 32 bits; give a value from 0 to 0xffffffff")
+    return value
+
+
+cdef uint32_t word(value) except? 0xFFFFFFFF:
+    if not 0 <= value <= 0xFFFF:
+        raise ValueError(f"{value} does not fit 16 bits; give a value from 0 to 0xffff")
+    return value
+
+
+cdef class Segment:
+    """A segment register with its hidden part, live.
+
+    `selector`; `base`; `limit` in bytes, the last valid offset; `access`: the access byte in bits 0-7
+    and AVL, L, D/B and G in bits 12-15, as in the second doubleword of a descriptor (SDM vol. 3, 3.4.5).
+    """
+    cdef Registers vcpu
+    cdef int number
+
+    cdef int change(self, selector, base, limit, access) except -1:
+        self.vcpu.check_outside()
+        set_segment(self.vcpu.cpu, self.number, selector, base, limit, access)
+        update_context(self.vcpu.cpu)
+        return 0
+
+    @property
+    def selector(self):
+        return self.vcpu.cpu.segments[self.number].selector
+
+    @selector.setter
+    def selector(self, value):
+        self.change(word(value), self.base, self.limit, self.access)
+
+    @property
+    def base(self):
+        return self.vcpu.cpu.segments[self.number].base
+
+    @base.setter
+    def base(self, value):
+        self.change(self.selector, doubleword(value), self.limit, self.access)
+
+    @property
+    def limit(self):
+        return self.vcpu.cpu.segments[self.number].limit
+
+    @limit.setter
+    def limit(self, value):
+        self.change(self.selector, self.base, doubleword(value), self.access)
+
+    @property
+    def access(self):
+        return self.vcpu.cpu.segments[self.number].access
+
+    @access.setter
+    def access(self, value):
+        self.change(self.selector, self.base, self.limit, word(value))
+
+    def __repr__(self):
+        return (f"Segment(selector={self.selector:#06x}, base={self.base:#010x}, "
+                f"limit={self.limit:#010x}, access={self.access:#06x})")
+
+
+cdef class Register:
+    """A general register of a vCPU, by its number in instructions."""
+    cdef int number
+
+    def __cinit__(self, int number):
+        self.number = number
+
+    def __get__(self, Registers vcpu, owner):
+        return self if vcpu is None else vcpu.cpu.gpr[self.number]
+
+    def __set__(self, Registers vcpu not None, value):
+        vcpu.check_outside()
+        vcpu.cpu.gpr[self.number] = doubleword(value)
+
+
+cdef class SegmentRegister:
+    """A segment register of a vCPU, by its number in instructions."""
+    cdef int number
+
+    def __cinit__(self, int number):
+        self.number = number
+
+    def __get__(self, Registers vcpu, owner):
+        cdef Segment segment
+        if vcpu is None:
+            return self
+        segment = Segment.__new__(Segment)
+        segment.vcpu = vcpu
+        segment.number = self.number
+        return segment
+
+
+cdef class Registers:
+    """What VCPU has of registers. `cpu` is set by VCPU and lives as long as its memory."""
+
+    cdef int check_outside(self) except -1:
+        if self.cpu.in_run:
+            raise RuntimeError(f"vCPU {self.cpu.index} is in run(); kick it and wait for run() to return")
+        return 0
+
+    eax = Register(EAX)
+    ecx = Register(ECX)
+    edx = Register(EDX)
+    ebx = Register(EBX)
+    esp = Register(ESP)
+    ebp = Register(EBP)
+    esi = Register(ESI)
+    edi = Register(EDI)
+    es = SegmentRegister(ES)
+    cs = SegmentRegister(CS)
+    ss = SegmentRegister(SS)
+    ds = SegmentRegister(DS)
+    fs = SegmentRegister(FS)
+    gs = SegmentRegister(GS)
+
+    @property
+    def eip(self):
+        """Offset in CS of the next instruction; at an EXIT_IO or EXIT_MMIO, of the one under way."""
+        return self.cpu.eip
+
+    @eip.setter
+    def eip(self, value):
+        self.check_outside()
+        self.cpu.eip = doubleword(value)
+        self.cpu.access_exit = 0        # what was under way is given up
+        self.cpu.replay_at = -1
+
+    @property
+    def eflags(self):
+        return get_eflags(self.cpu)
+
+    @eflags.setter
+    def eflags(self, value):
+        self.check_outside()
+        set_eflags(self.cpu, doubleword(value) & EFLAGS_DEFINED | FLAGS_ALWAYS)
+
+    @property
+    def cr0(self):
+        return self.cpu.cr0
+
+    @cr0.setter
+    def cr0(self, value):
+        self.check_outside()
+        if value & CR0_PG:
+            raise ValueError("CR0.PG cannot be set: there is no paging")
+        self.cpu.cr0 = doubleword(value) | CR0_ET
+        update_context(self.cpu)
+
+    @property
+    def cr2(self):
+        return self.cpu.cr2
+
+    @cr2.setter
+    def cr2(self, value):
+        self.cpu.cr2 = doubleword(value)
+
+    @property
+    def cr3(self):
+        return self.cpu.cr3
+
+    @cr3.setter
+    def cr3(self, value):
+        self.check_outside()
+        self.cpu.cr3 = doubleword(value)
+        tlb_flush(self.cpu)
+
+    @property
+    def cr4(self):
+        return self.cpu.cr4
+
+    @property
+    def gdt_base(self):
+        return self.cpu.gdt_base
+
+    @gdt_base.setter
+    def gdt_base(self, value):
+        self.cpu.gdt_base = doubleword(value)
+
+    @property
+    def gdt_limit(self):
+        return self.cpu.gdt_limit
+
+    @gdt_limit.setter
+    def gdt_limit(self, value):
+        self.cpu.gdt_limit = word(value)
+
+    @property
+    def idt_base(self):
+        return self.cpu.idt_base
+
+    @idt_base.setter
+    def idt_base(self, value):
+        self.cpu.idt_base = doubleword(value)
+
+    @property
+    def idt_limit(self):
+        return self.cpu.idt_limit
+
+    @idt_limit.setter
+    def idt_limit(self, value):
+        self.cpu.idt_limit = word(value)

@@ -1,0 +1,4 @@
+from x86core.state cimport CPU
+
+cdef int enter_once(CPU* cpu) noexcept nogil
+cdef void complete_access(CPU* cpu) noexcept nogil

@@ -1,0 +1,59 @@
+"""Into the guest and out of it again: one entry of run(), and the completion of the exit before it."""
+from libc.stdint cimport int64_t, uint64_t
+
+from x86core.attention cimport interrupt_pending
+from x86core.dispatch cimport enter
+from x86core.idle cimport enter_guest, leave_guest, resume_wait
+from x86core.intrinsics cimport atomic_load, atomic_store, frame_address
+from x86core.state cimport (CPU, EXIT_INTR, EXIT_LIMIT, EXIT_MMIO, EXIT_NONE, FLAG_TF, REPLAY_ENTRIES)
+
+
+cdef int step_once(CPU* cpu) noexcept nogil:
+    """Finish the instruction under way before attention is looked at: EXIT_LIMIT when that was all."""
+    cdef int64_t limit_at = cpu.limit_at
+    cdef int reason
+    cpu.limit_at = cpu.retired + 1
+    atomic_store(&cpu.stop_at, cpu.limit_at)
+    enter_guest(cpu)
+    reason = enter(cpu, NULL, cpu.result, cpu.carries, cpu.carry)
+    leave_guest(cpu)
+    cpu.limit_at = limit_at
+    return reason
+
+
+cdef int enter_once(CPU* cpu) noexcept nogil:
+    """Into the guest and out of it again."""
+    cdef int reason
+    cpu.stack_top = frame_address()
+    if cpu.completes_access:
+        cpu.completes_access = False
+        if cpu.run.immediate_exit or atomic_load(&cpu.attention):
+            reason = step_once(cpu)
+            if reason != EXIT_LIMIT:
+                return reason
+    if cpu.run.immediate_exit:
+        return EXIT_INTR
+    atomic_store(&cpu.stop_at, cpu.limit_at)
+    enter_guest(cpu)
+    # After the exchange in enter_guest: what was asked for before stop_at was raised is seen here.
+    if (atomic_load(&cpu.attention) or cpu.eflags & FLAG_TF or interrupt_pending(cpu)
+            or cpu.run.request_interrupt_window):
+        atomic_store(&cpu.stop_at, 0)
+    reason = resume_wait(cpu) if cpu.mp_state or cpu.waits_for_store else EXIT_NONE
+    if reason == EXIT_NONE:
+        reason = enter(cpu, NULL, cpu.result, cpu.carries, cpu.carry)
+    leave_guest(cpu)
+    return reason
+
+
+cdef void complete_access(CPU* cpu) noexcept nogil:
+    """Take the answer to an EXIT_IO or EXIT_MMIO, for when the instruction is executed again."""
+    cdef uint64_t answer = cpu.port_data[0]
+    if cpu.access_exit == EXIT_MMIO:
+        answer = (<uint64_t*>cpu.run.exit.mmio.data)[0]
+    cpu.access_exit = 0
+    cpu.completes_access = True
+    cpu.replay_next = 0
+    if cpu.replay_count < REPLAY_ENTRIES:
+        cpu.replay[cpu.replay_count] = answer
+        cpu.replay_count += 1
