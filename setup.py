@@ -83,4 +83,5 @@ setup(
         },
         include_path=["x86core/handlers"],
     ),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -108,6 +108,8 @@ cdef bint is_contributory(uint32_t vector) noexcept nogil:
 
 
 cdef int deliver_once(CPU* cpu, uint32_t vector, uint32_t error_code, Source source) noexcept nogil:
+    # TF is cleared on the way; a step that had begun ends without its trap (SDM vol. 3, 17.3.1.4).
+    cpu.trap_at = -1
     if cpu.cr0 & CR0_PE:
         return deliver_protected(cpu, vector, source == PROCESSOR and has_error_code(vector), error_code, source)
     return deliver_real(cpu, vector)

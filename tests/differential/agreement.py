@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from tests.differential.case import (
+    CS,
     EFLAGS,
     EIP,
     ESP,
@@ -23,7 +24,14 @@ from tests.differential.case import (
 )
 from tests.differential.catalogue import is_in_table
 from tests.differential.core import Core
-from tests.differential.disassembly import Mode, disassemble, is_repeated_string, mnemonic, opcode
+from tests.differential.disassembly import (
+    Mode,
+    disassemble,
+    is_repeated_string,
+    length,
+    mnemonic,
+    opcode,
+)
 from tests.differential.flags import COMPARED, NT, undefined_after, undefined_flags
 from tests.differential.known_faults import Step, explain
 from tests.differential.operands import stores_to_its_page
@@ -179,6 +187,8 @@ class Comparison:
             return "IRET to virtual-8086 mode or another task"
         if self._finds_no_stack(step):
             return "no stack in RAM for an exception"
+        if is_repeated_string(step.code) and self._overwritten(step):
+            return "a repeated instruction overwrites itself"
         stuck = step.peer.registers[:EFLAGS] == step.before[:EFLAGS]
         own_page = stores_to_its_page(self.mode, step.code, step.before)
         if step.core.stop is step.peer.stop is Stop.LIMIT and (stuck or own_page):
@@ -187,6 +197,11 @@ class Comparison:
         if delivered and any(self._changed(places) for places in table_ranges(self.mode)):
             return "the tables were overwritten"
         return None
+
+    def _overwritten(self, step: Step) -> bool:
+        first = step.before[EIP] + (step.before[CS] << 4 if self.mode == "real" else 0)
+        size = length(self.mode, step.code)
+        return self.core.ram[first : first + size].tobytes() != step.code[:size]
 
     def _finds_no_stack(self, step: Step) -> bool:
         """Whether an exception was taken that had to be pushed outside RAM."""
