@@ -28,7 +28,7 @@ lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint x86core
+	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint x86core
 
 build: $(VENV)/built
 

@@ -79,7 +79,6 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
-            "freethreading_compatible": True,
         },
         include_path=["x86core/handlers"],
     ),

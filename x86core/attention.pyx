@@ -33,7 +33,7 @@ cdef bint interrupt_pending(CPU* cpu) noexcept nogil:
 
 cdef bint event_pending(CPU* cpu, bint masked_interrupts_count) noexcept nogil:
     """Whether an interrupt or NMI ends a wait. The vCPU is outside the guest."""
-    if atomic_load(&cpu.attention) & ATTENTION_NMI and not cpu.nmi_blocked:
+    if (cpu.nmi_pending or atomic_load(&cpu.attention) & ATTENTION_NMI) and not cpu.nmi_blocked:
         return True
     return interrupt_pending(cpu) and (masked_interrupts_count or cpu.eflags & FLAG_IF != 0)
 
@@ -60,16 +60,15 @@ cdef int park(CPU* cpu, int64_t nanoseconds) noexcept nogil:
 
 cdef void signal_wake_fd(CPU* cpu) noexcept nogil:
     cdef uint64_t one = 1
-    cpu.notified = 1
     # The only failure is a counter at its maximum, which is readable as it should be.
     write(cpu.wake_fd, &one, sizeof(one))
+    atomic_store(&cpu.notified, 1)
 
 
 cdef void watch_wake_fd(CPU* cpu) noexcept nogil:
     """From now on wake_fd becomes readable when the vCPU, outside the guest, is wanted."""
     cdef uint64_t count
-    if cpu.notified:
-        cpu.notified = 0
+    if atomic_exchange(&cpu.notified, 0):
         read(cpu.wake_fd, &count, sizeof(count))
     atomic_exchange(&cpu.notify, 1)
     if is_wanted(cpu, False):

@@ -4,13 +4,13 @@ from libc.string cimport memcmp, memcpy, memset
 
 from x86core.blocks cimport block_allocate, block_insert, nowhere
 from x86core.decode cimport MAX_LENGTH, Bytes, Decoded, choose_slot, decode_one
-from x86core.intrinsics cimport atomic_load, atomic_or
+from x86core.intrinsics cimport atomic_load, atomic_or, atomic_store
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
-from x86core.monitor cimport shootdown
 from x86core.opcodes cimport (CHAIN, MAY_READ, ON_CAREFUL, OVERWRITES, TOO_LONG, UNDEFINED, Entry, fused_with_jcc,
                               handlers)
+from x86core.shootdown cimport everybody_answered, lock_page, shootdown, unlock_page
 from x86core.state cimport (BLOCK_INSTRUCTIONS, CPU, CS, EXCEPTION_GP, LINE_SIZE, NO_MEMORY, PAGE_CODE, PAGE_SIZE,
-                            Block, Insn, Link)
+                            Block, Insn, Link, Page)
 
 
 cdef bint mark_code(CPU* cpu, uint64_t physical, int length) noexcept nogil:
@@ -19,6 +19,7 @@ cdef bint mark_code(CPU* cpu, uint64_t physical, int length) noexcept nogil:
     cdef uint64_t line, bits
     cdef uint64_t first = physical / LINE_SIZE
     cdef uint64_t last = (physical + length - 1) / LINE_SIZE
+    cdef Page* page = &cpu.ram.pages[physical >> 12]
     for line in range(first, last + 1):
         bits = ~<uint64_t>0
         if line == first:
@@ -28,11 +29,21 @@ cdef bint mark_code(CPU* cpu, uint64_t physical, int length) noexcept nogil:
         if ~atomic_load(&cpu.ram.code_bytes[line]) & bits:
             atomic_or(&cpu.ram.code_bytes[line], bits)
             fresh = True
-    if not atomic_load(&cpu.ram.pages[physical >> 12].attributes) & PAGE_CODE:
-        atomic_or(&cpu.ram.pages[physical >> 12].attributes, PAGE_CODE)
+    if not atomic_load(&page.attributes) & PAGE_CODE:
+        lock_page(page)
+        atomic_store(&page.code_at, ~<uint64_t>0)   # until its number is known, nobody has answered
+        atomic_or(&page.attributes, PAGE_CODE)
         shootdown(cpu.ram, cpu)
+        atomic_store(&page.code_at, atomic_load(&cpu.ram.shootdown))
+        unlock_page(page)
         fresh = True
     return fresh
+
+
+cdef bint is_watched(CPU* cpu, uint64_t physical) noexcept nogil:
+    """Whether a store to this page by any vCPU from now on drops the code decoded from it."""
+    cdef Page* page = &cpu.ram.pages[physical >> 12]
+    return atomic_load(&page.attributes) & PAGE_CODE and everybody_answered(cpu.ram, atomic_load(&page.code_at))
 
 
 cdef bint gather(CPU* cpu, Bytes* code, uint32_t eip, uint64_t physical, uint64_t* beyond) noexcept nogil:
@@ -69,15 +80,18 @@ cdef bint gather(CPU* cpu, Bytes* code, uint32_t eip, uint64_t physical, uint64_
 
 
 cdef int fetch_one(CPU* cpu, uint32_t eip, uint64_t physical, Insn* insn, Decoded* decoded,
-                   uint64_t* beyond, uint32_t* version) noexcept nogil:
+                   uint64_t* beyond, uint32_t* version, bint* watched) noexcept nogil:
     """Decode the instruction at eip: how many of its bytes lie in the page, or -1 on a fault.
 
     Bytes are marked as code before they are taken for good, so that no change of them is missed.
-    `beyond` and `version` get the second page that it reaches into, if any.
+    `beyond` and `version` get the second page that it reaches into, if any. `watched` is cleared when
+    some vCPU could still change the bytes unseen: what was decoded may be executed, but not kept.
     """
     cdef Bytes code
     cdef int here
+    cdef bint answered
     while True:
+        answered = is_watched(cpu, physical)
         insn.eip = eip
         beyond[0] = 0
         gather(cpu, &code, eip, physical, NULL)
@@ -86,6 +100,7 @@ cdef int fetch_one(CPU* cpu, uint32_t eip, uint64_t physical, Insn* insn, Decode
             if not gather(cpu, &code, eip, physical, beyond):
                 return -1
             version[0] = atomic_load(&cpu.ram.pages[beyond[0] >> 12].code_version)
+            answered = False            # it is rare: looked at again below
             decode_one(cpu.mode, &code, insn, decoded)
             if code.short and code.available < MAX_LENGTH:
                 raise_exception(cpu, EXCEPTION_GP, 0)
@@ -99,9 +114,13 @@ cdef int fetch_one(CPU* cpu, uint32_t eip, uint64_t physical, Insn* insn, Decode
         if here > code.used:
             here = code.used
             beyond[0] = 0
-        if not mark_code(cpu, physical, here) and (
-                here == code.used or not mark_code(cpu, beyond[0], code.used - here)):
+        if not mark_code(cpu, physical, here) and answered and here == code.used:
             return here
+        answered = is_watched(cpu, physical)
+        if here < code.used:
+            mark_code(cpu, beyond[0], code.used - here)
+            answered = answered and is_watched(cpu, beyond[0])
+        watched[0] = watched[0] and answered
         if not memcmp(code.at, cpu.ram.bytes + physical, here) and (
                 here == code.used or not memcmp(code.at + here, cpu.ram.bytes + beyond[0], code.used - here)):
             return here
@@ -157,7 +176,8 @@ cdef void finish_block(Block* block, Decoded* decoded, uint8_t* slots, int count
     link.fallthrough = &nowhere
 
 
-cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32_t* version) noexcept nogil:
+cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32_t* version,
+                     bint* watched) noexcept nogil:
     """Decode up to `most` instructions at cpu.eip; how many, or 0 with cpu.exception set."""
     cdef Decoded decoded[BLOCK_INSTRUCTIONS]
     cdef uint8_t slots[BLOCK_INSTRUCTIONS]
@@ -169,6 +189,7 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
     cdef int count = 0
     cdef int here
     cdef Entry* entry
+    watched[0] = True
     block.eip = cpu.eip
     block.context = cpu.context_key >> 32
     block.physical = physical
@@ -178,7 +199,7 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
     while count < most and not ended:
         if count and (eip > cpu.segments[CS].limit or at >> 12 != block.page[0]):
             break
-        here = fetch_one(cpu, eip, at, &block.insns[count], &decoded[count], &beyond, &version[1])
+        here = fetch_one(cpu, eip, at, &block.insns[count], &decoded[count], &beyond, &version[1], watched)
         if here < 0:
             if count == 0:
                 return 0
@@ -209,12 +230,14 @@ cdef Block* build_block(CPU* cpu, uint32_t physical) noexcept nogil:
     """
     cdef Block* block
     cdef uint32_t version[2]
+    cdef bint watched
     cdef int used
     block = block_allocate(cpu, BLOCK_INSTRUCTIONS)
-    used = decode_into(cpu, block, physical, BLOCK_INSTRUCTIONS, version)
-    if used == 0:
+    used = decode_into(cpu, block, physical, BLOCK_INSTRUCTIONS, version, &watched)
+    if used == 0 or not watched:
         cpu.arena_used = <uint8_t*>block - cpu.arena
-        return NULL
+        # Some vCPU has not answered the shootdown of the page yet: to be run once, and decoded again.
+        return build_partial(cpu, BLOCK_INSTRUCTIONS) if used else NULL
     # Give back what the block did not need.
     cpu.arena_used = <uint8_t*>(block.insns + used + 2) - cpu.arena
     block_insert(cpu, block, version[0], version[1])
@@ -225,7 +248,9 @@ cdef Block* build_block(CPU* cpu, uint32_t physical) noexcept nogil:
 cdef Block* build_partial(CPU* cpu, int instructions) noexcept nogil:
     """The first few instructions at cpu.eip, to be run once; they are known to be there."""
     cdef uint32_t version[2]
+    cdef bint watched
     cdef uint64_t physical = translate(cpu, cpu.segments[CS].base + cpu.eip, INTENT_FETCH)
-    if faulted(physical) or decode_into(cpu, cpu.scratch, <uint32_t>physical, instructions, version) == 0:
+    if faulted(physical) or decode_into(cpu, cpu.scratch, <uint32_t>physical, instructions, version,
+                                        &watched) == 0:
         return NULL
     return cpu.scratch

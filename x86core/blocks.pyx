@@ -5,7 +5,7 @@ every handler replaced by one that looks its own instruction up again, and with 
 can enter; so the running block may be dropped at any instruction. The arena is given back whole.
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
@@ -43,7 +43,7 @@ cdef int blocks_create(CPU* cpu) except -1:
     cpu.arena = <uint8_t*>reserve(ARENA_SIZE)
     cpu.code_page_of = <uint32_t*>reserve(pages * sizeof(uint32_t))
     cpu.code_pages = <CodePage*>reserve((pages + 1) * sizeof(CodePage))
-    cpu.scratch = <Block*>malloc(block_size(BLOCK_INSTRUCTIONS))
+    cpu.scratch = <Block*>calloc(1, block_size(BLOCK_INSTRUCTIONS))
     if cpu.scratch == NULL:
         raise MemoryError()
     cpu.scratch.insns = <Insn*>(cpu.scratch + 1)

@@ -5,7 +5,7 @@ from libc.string cimport memset
 from x86core.opcodes cimport (BY_OPERAND_SIZE, BYTE, FAR_POINTER, LOW_NIBBLE, MODRM_REG,
                               MODRM_RM, NO_REGISTER, OFFSET, ON_CAREFUL, ON_FLAT, ON_LOCKED, ON_SEGMENTED, ONE,
                               OPCODE_LOW, REG_FIELD, REGISTER, RELATIVE_BY_SIZE, RELATIVE_BYTE, SEGMENT_OF_OPCODE,
-                              SIGNED_BYTE, WORD, Entry, after_f3, one_byte, two_byte)
+                              SIGNED_BYTE, WORD, WORD_AND_BYTE, Entry, after_f3, one_byte, two_byte)
 from x86core.state cimport (DS, EBP, EBX, ESP, FS, MODE_CODE32, MODE_FLAT, MODE_STACK32, SS, Insn)
 
 
@@ -99,6 +99,9 @@ cdef void take_immediate(Bytes* code, Insn* insn, Decoded* decoded, int kind) no
         insn.immediate = <uint32_t><int8_t>take(code, 1)
     elif kind == WORD:
         insn.immediate = take(code, 2)
+    elif kind == WORD_AND_BYTE:
+        insn.immediate = take(code, 2)
+        insn.displacement = take(code, 1)
     elif kind == BY_OPERAND_SIZE:
         insn.immediate = take(code, large_size)
     elif kind == ONE:
@@ -203,7 +206,7 @@ cdef void decode_one(uint32_t mode, Bytes* code, Insn* insn, Decoded* decoded) n
     elif entry.number == SEGMENT_OF_OPCODE:
         insn.reg = opcode >> 3 & 7
     elif entry.number == LOW_NIBBLE:
-        if decoded.in_memory or not entry.has_modrm:
+        if not entry.has_modrm:
             insn.reg = opcode & 15
     if decoded.locked and not (decoded.in_memory and entry.instances[decoded.large][ON_LOCKED]):
         decoded.bad = True

@@ -8,7 +8,7 @@ from x86core.events cimport (deliver_debug_trap, deliver_external_interrupt, del
                              take_interrupt)
 from x86core.intrinsics cimport DEAD_COUNT, atomic_exchange, atomic_load, atomic_store, frame_address
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
-from x86core.monitor cimport answer_shootdown
+from x86core.shootdown cimport answer_shootdown
 from x86core.state cimport (ATTENTION_CODE, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SHOOTDOWN, CPU, CS,
                             DEVICE_ACCESS, EXCEPTION_GP, EXIT_INTERNAL_ERROR, EXIT_INTR, EXIT_IRQ_WINDOW_OPEN,
                             EXIT_LIMIT, EXIT_NONE, FLAG_IF, FLAG_TF, NO_MEMORY, Block, Insn, JumpEntry, Link)
@@ -51,8 +51,9 @@ cdef Block* find_block(CPU* cpu) noexcept nogil:
         block = build_block(cpu, <uint32_t>physical)
         if block == NULL:
             return NULL
-    entry.key = key
-    entry.block = block
+    if block != cpu.scratch:
+        entry.key = key
+        entry.block = block
     return block
 
 
@@ -101,12 +102,16 @@ cdef int attend(CPU* cpu) noexcept nogil:
         cpu.nmi_pending = True
     if wanted & ATTENTION_KICK:
         return EXIT_INTR
-    if cpu.trap_at == cpu.retired:
+    if cpu.trap_at == cpu.retired and cpu.trap_shadow != cpu.retired:
         cpu.trap_at = -1
         reason = deliver_debug_trap(cpu)
         if reason != EXIT_NONE:
             return reason
     reason = EXIT_NONE
+    if cpu.replay_count and cpu.replay_at == cpu.retired:
+        # An instruction waits for the answer of a device, or has it: it is finished before anything else.
+        cpu.stop_at = cpu.retired + 1
+        return EXIT_LIMIT if cpu.retired >= cpu.limit_at else EXIT_NONE
     if cpu.nmi_pending and not cpu.nmi_blocked:
         cpu.nmi_pending = False
         cpu.nmi_blocked = True
@@ -137,7 +142,6 @@ cdef int fault(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
     cpu.retired -= insn.remaining
     cpu.eip = insn.eip
     if cpu.exception == DEVICE_ACCESS:
-        cpu.shadow = cpu.retired        # it is finished before anything else happens
         return leave(cpu, cpu.access_exit)
     reason = deliver_fault(cpu)
     if reason != EXIT_NONE:
@@ -161,7 +165,7 @@ cdef int resolve_taken(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
     cpu.eip = insn.immediate
     if link.taken.count == DEAD_COUNT:
         block = find_block(cpu)
-        if block != NULL and cpu.flushes == flushes:
+        if block != NULL and block != cpu.scratch and cpu.flushes == flushes:
             link.taken = block
     return enter(cpu, insn, result, carries, carry)
 
@@ -175,7 +179,7 @@ cdef int resolve_fallthrough(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
     cpu.eip = insn.eip + insn.length
     if link.fallthrough.count == DEAD_COUNT:
         block = find_block(cpu)
-        if block != NULL and cpu.flushes == flushes:
+        if block != NULL and block != cpu.scratch and cpu.flushes == flushes:
             link.fallthrough = block
     return enter(cpu, insn, result, carries, carry)
 

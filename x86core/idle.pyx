@@ -7,10 +7,11 @@ from libc.stdint cimport uint32_t
 
 from x86core.attention cimport event_pending, is_wanted, park
 from x86core.intrinsics cimport atomic_and, atomic_exchange, atomic_load, atomic_store
-from x86core.monitor cimport answer_shootdown, monitor_disarm, monitor_is_waiting, monitor_wait_begin, monitor_wait_end
+from x86core.monitor cimport monitor_disarm, monitor_is_waiting, monitor_wait_begin, monitor_wait_end
+from x86core.shootdown cimport answer_shootdown
 from x86core.state cimport (ATTENTION_KICK, CPU, EXIT_HLT, EXIT_INTR, EXIT_IRQ_WINDOW_OPEN,
                             EXIT_NONE, EXIT_SIGNAL, FLAG_IF, IN_GUEST, MP_STATE_HALTED, MP_STATE_RUNNABLE,
-                            OUTSIDE_GUEST, USERSPACE_EXIT_HLT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WaitKind)
+                            OUTSIDE_GUEST, USERSPACE_EXIT_HLT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WAIT_START, WaitKind)
 
 
 cdef void enter_guest(CPU* cpu) noexcept nogil:
@@ -26,6 +27,8 @@ cdef void leave_guest(CPU* cpu) noexcept nogil:
 
 
 cdef bint must_wait(CPU* cpu, WaitKind kind) noexcept nogil:
+    if kind == WAIT_START:
+        return not atomic_load(&cpu.attention) & ATTENTION_KICK
     if is_wanted(cpu, kind == WAIT_MWAIT and cpu.masked_interrupts_wake):
         return False
     if cpu.run.request_interrupt_window and cpu.eflags & FLAG_IF:
@@ -112,9 +115,9 @@ cdef int resume_wait(CPU* cpu) noexcept nogil:
         return wait_for_interrupt(cpu)
     if cpu.mp_state != MP_STATE_RUNNABLE:
         # Not started yet; only a kick ends that here. A start_* is done from outside run().
-        if not sleep(cpu, WAIT_HLT):
+        if not sleep(cpu, WAIT_START):
             return EXIT_SIGNAL
-        only_kicked(cpu)
+        atomic_and(&cpu.attention, ~<uint32_t>ATTENTION_KICK)
         return EXIT_INTR
     if cpu.waits_for_store:
         return finish_wait_for_store(cpu)

@@ -31,6 +31,9 @@ cdef extern from * nogil:
     #define never_null(p) ({ uint8_t *never_null_ = (p); if (!never_null_) __builtin_unreachable(); never_null_; })
     #define spin_pause() __builtin_ia32_pause()
     #define compiler_barrier() __asm__ __volatile__("" ::: "memory")
+    #define trailing_zeros(x) ((uint32_t)__builtin_ctz(x))
+    #define leading_zeros(x) ((uint32_t)__builtin_clz(x))
+    #define swap_bytes(x) __builtin_bswap32(x)
     #define parity_is_even(x) (!__builtin_parity((x) & 0xFF))
     /* Counts beyond any that a run reaches; their sum still fits. */
     #define DEAD_COUNT (INT64_C(1) << 62)
@@ -69,6 +72,9 @@ cdef extern from * nogil:
     void spin_pause()
     void compiler_barrier()
     bint parity_is_even(uint32_t)
+    uint32_t trailing_zeros(uint32_t)       # not of 0
+    uint32_t leading_zeros(uint32_t)        # not of 0
+    uint32_t swap_bytes(uint32_t)
     const int64_t DEAD_COUNT
     const int64_t NO_LIMIT
     size_t frame_address()

@@ -7,9 +7,9 @@ opcode       bytes in hexadecimal; `+r` the low three bits are a register, `+c` 
              all of ModRM
 instruction  mnemonic and operands as in the opcode map of the Intel SDM (vol. 2, appendix A):
              E register or memory, G register, I immediate, M memory, S segment register, C control
-             register, O offset without ModRM, J relative target, A far pointer, Z register in the
-             opcode, X and Y DS:SI and ES:DI; b byte, w word, v word or doubleword by operand size,
-             p far pointer
+             and D debug register, O offset without ModRM, J relative target, A far pointer,
+             Z register in the opcode, X and Y DS:SI and ES:DI; b byte, w word, v word or doubleword
+             by operand size, p far pointer
 handler      the function in x86core/handlers/ that is its meaning
 properties   lock     LOCK may stand before the memory form; the handler is then locked_<handler>
              atomic   its memory form is always the locked one
@@ -70,30 +70,35 @@ TABLE = """
 23       AND Gv,Ev            and_               hot writes dead
 24       AND AL,Ib            and_               writes dead
 25       AND eAX,Iv           and_               writes dead
+27       DAA                  daa
 28       SUB Eb,Gb            sub                lock hot writes dead
 29       SUB Ev,Gv            sub                lock hot writes dead
 2A       SUB Gb,Eb            sub                hot writes dead
 2B       SUB Gv,Ev            sub                hot writes dead
 2C       SUB AL,Ib            sub                writes dead
 2D       SUB eAX,Iv           sub                writes dead
+2F       DAS                  das
 30       XOR Eb,Gb            xor                lock hot writes dead
 31       XOR Ev,Gv            xor                lock hot writes dead
 32       XOR Gb,Eb            xor                hot writes dead
 33       XOR Gv,Ev            xor                hot writes dead
 34       XOR AL,Ib            xor                writes dead
 35       XOR eAX,Iv           xor                writes dead
+37       AAA                  aaa
 38       CMP Eb,Gb            cmp                hot writes
 39       CMP Ev,Gv            cmp                hot writes
 3A       CMP Gb,Eb            cmp                hot writes
 3B       CMP Gv,Ev            cmp                hot writes
 3C       CMP AL,Ib            cmp                writes
 3D       CMP eAX,Iv           cmp                writes
+3F       AAS                  aas
 40+r     INC Zv               inc                carry dead
 48+r     DEC Zv               dec                carry dead
 50+r     PUSH Zv              push               stack
 58+r     POP Zv               pop                stack
 60       PUSHA                pusha              sized
 61       POPA                 popa               sized
+62       BOUND Gv,Ma          bound
 68       PUSH Iv              push_immediate     stack
 69       IMUL Gv,Ev,Iv        imul3              hot writes dead
 6A       PUSH Ib              push_immediate     stack sized signed
@@ -152,8 +157,11 @@ TABLE = """
 98       CBW                  cbw                sized quiet
 99       CWD                  cwd                sized quiet
 9A       CALL Ap              call_far           sized end
+9B       WAIT                 wait
 9C       PUSHF                pushf              sized
 9D       POPF                 popf               sized end
+9E       SAHF                 sahf
+9F       LAHF                 lahf
 A0       MOV AL,Ob            mov                hot quiet
 A1       MOV eAX,Ov           mov                hot quiet
 A2       MOV Ob,AL            mov                hot quiet
@@ -190,8 +198,12 @@ C1/6     SAL Ev,Ib            shl                carry dead
 C1/7     SAR Ev,Ib            sar                carry dead
 C2       RET Iw               ret_release        sized end
 C3       RET                  ret                sized stack end
+C4       LES Gv,Mp            les                end
+C5       LDS Gv,Mp            lds                end
 C6/0     MOV Eb,Ib            mov                hot quiet
 C7/0     MOV Ev,Iv            mov                hot quiet
+C8       ENTER Iw,Ib          enter_frame        sized
+C9       LEAVE                leave_frame        sized stack
 CA       RETF Iw              ret_far            sized end
 CB       RETF                 ret_far            sized end
 CC       INT3                 int3               end
@@ -230,6 +242,11 @@ D3/4     SHL Ev,CL            shl                carry dead
 D3/5     SHR Ev,CL            shr                carry dead
 D3/6     SAL Ev,CL            shl                carry dead
 D3/7     SAR Ev,CL            sar                carry dead
+D4       AAM Ib               aam
+D5       AAD Ib               aad
+D6       SALC                 salc
+D7       XLAT                 xlat
+D8+r     ESC E                escape
 E0       LOOPNE Jb            loopne             jump
 E1       LOOPE Jb             loope              jump
 E2       LOOP Jb              loop               jump
@@ -246,6 +263,7 @@ EC       IN AL,DX             in_dx              end
 ED       IN eAX,DX            in_dx              end
 EE       OUT DX,AL            out_dx             end
 EF       OUT DX,eAX           out_dx             end
+F1       INT1                 int1               end
 F4       HLT                  hlt                end
 F5       CMC                  cmc
 F6/0     TEST Eb,Ib           test               hot writes
@@ -279,29 +297,71 @@ FF/3     CALL Mp              call_far_indirect  sized end
 FF/4     JMP Ev               jmp_indirect       end
 FF/5     JMP Mp               jmp_far_indirect   sized end
 FF/6     PUSH Ev              push_operand
+0F01/0   SGDT Ms              sgdt               sized
+0F01/1   SIDT Ms              sidt               sized
 0F01/2   LGDT Ms              lgdt               sized end
 0F01/3   LIDT Ms              lidt               sized end
+0F01/4   SMSW Ev              smsw
+0F01/6   LMSW Ew              lmsw               end
+0F01/7   INVLPG M             invlpg             end
 0F01C8   MONITOR              monitor
 0F01C9   MWAIT                mwait              end
+0F06     CLTS                 clts               end
+0F08     INVD                 invd               end
+0F09     WBINVD               invd               end
+0F0B     UD2                  undefined          end
+0F18     NOP E                nop_operand        quiet address
+0F19     NOP E                nop_operand        quiet address
+0F1A     NOP E                nop_operand        quiet address
+0F1B     NOP E                nop_operand        quiet address
+0F1C     NOP E                nop_operand        quiet address
+0F1D     NOP E                nop_operand        quiet address
+0F1E     NOP E                nop_operand        quiet address
+0F1F     NOP E                nop_operand        quiet address
 0F20     MOV Rd,Cd            mov_from_control
+0F21     MOV Rd,Dd            mov_from_debug
 0F22     MOV Cd,Rd            mov_to_control     end
+0F23     MOV Dd,Rd            mov_to_debug       end
+0F30     WRMSR                wrmsr              end
 0F31     RDTSC                rdtsc              end
+0F32     RDMSR                rdmsr              end
+0F40+c   CMOVcc Gv,Ev         cmovcc
 0F80+c   Jcc Jv               jcc                jump
 0F90+c   SETcc Eb             setcc
 0FA0     PUSH FS              push_segment       sized
 0FA1     POP FS               pop_segment        sized end
 0FA2     CPUID                cpuid              end
+0FA3     BT Ev,Gv             bt
+0FA4     SHLD Ev,Gv,Ib        shld
+0FA5     SHLD Ev,Gv,CL        shld_cl
 0FA8     PUSH GS              push_segment       sized
 0FA9     POP GS               pop_segment        sized end
+0FAB     BTS Ev,Gv            bts                lock
+0FAC     SHRD Ev,Gv,Ib        shrd
+0FAD     SHRD Ev,Gv,CL        shrd_cl
 0FAF     IMUL Gv,Ev           imul2              hot writes dead
 0FB0     CMPXCHG Eb,Gb        cmpxchg            lock atomic
 0FB1     CMPXCHG Ev,Gv        cmpxchg            lock atomic
+0FB2     LSS Gv,Mp            lss                end
+0FB3     BTR Ev,Gv            btr                lock
+0FB4     LFS Gv,Mp            lfs                end
+0FB5     LGS Gv,Mp            lgs                end
 0FB6     MOVZX Gv,Eb          movzx_byte         hot quiet
 0FB7     MOVZX Gv,Ew          movzx_word         hot quiet
+0FB9     UD1                  undefined          end
+0FBA/4   BT Ev,Ib             bt
+0FBA/5   BTS Ev,Ib            bts                lock
+0FBA/6   BTR Ev,Ib            btr                lock
+0FBA/7   BTC Ev,Ib            btc                lock
+0FBB     BTC Ev,Gv            btc                lock
+0FBC     BSF Gv,Ev            bsf
+0FBD     BSR Gv,Ev            bsr
 0FBE     MOVSX Gv,Eb          movsx_byte         hot quiet
 0FBF     MOVSX Gv,Ew          movsx_word         hot quiet
 0FC0     XADD Eb,Gb           xadd               lock atomic
 0FC1     XADD Ev,Gv           xadd               lock atomic
+0FC7/1   CMPXCHG8B Mq         cmpxchg8b          lock atomic
+0FC8+r   BSWAP Zv             bswap              quiet
 F390     PAUSE                pause              quiet
 """
 
@@ -359,7 +419,7 @@ class Row:
         shape = "".join("G" if o in ("AL", "eAX") else kinds.get(o[0], "") for o in self.operands)
         if self.mnemonic in ("MOVS", "CMPS", "STOS", "LODS", "SCAS"):
             return ""
-        return {"GEI": "GE", "EGI": "EG", "IG": "GI", "I": ""}.get(shape, shape)
+        return {"GEI": "GE", "EGI": "EG", "IG": "GI", "I": "", "II": ""}.get(shape, shape)
 
     @property
     def register_form(self) -> str | None:

@@ -8,6 +8,7 @@ from x86core.blocks cimport blocks_create, flush_blocks
 from x86core.flags cimport set_eflags
 from x86core.intrinsics cimport atomic_and, atomic_load, atomic_store
 from x86core.monitor cimport monitor_disarm
+from x86core.msr cimport MISC_ENABLE_MONITOR
 from x86core.segmentation cimport set_segment, update_context
 from x86core.state cimport (ATTENTION_KICK, CPU, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CS, EDX, ES, ESP, FLAGS_ALWAYS, GS,
                             LDTR, MP_STATE_RUNNABLE, MP_STATE_UNINITIALIZED, PAGE_SIZE, PORT_DATA_OFFSET, RAM,
@@ -51,6 +52,11 @@ cdef void reset_cpu(CPU* cpu) noexcept:
     cpu.eip = 0xFFF0
     cpu.cr0 = CR0_CD | CR0_NW | CR0_ET
     cpu.cr2 = cpu.cr3 = cpu.cr4 = 0
+    memset(cpu.dr, 0, sizeof(cpu.dr))
+    cpu.dr[6] = 0xFFFF0FF0U
+    cpu.dr[7] = 0x400
+    cpu.misc_enable = MISC_ENABLE_MONITOR
+    cpu.tsc_offset = 0
     cpu.gdt_base = cpu.idt_base = 0
     cpu.gdt_limit = 0xFFFF
     cpu.idt_limit = 0xFFFF
@@ -59,7 +65,7 @@ cdef void reset_cpu(CPU* cpu) noexcept:
     set_segment(cpu, CS, 0xF000, 0xFFFF0000U, 0xFFFF, 0x93)
     cpu.mp_state = MP_STATE_UNINITIALIZED if cpu.index else MP_STATE_RUNNABLE
     cpu.retired = 0
-    cpu.shadow = cpu.trap_at = cpu.replay_at = -1
+    cpu.shadow = cpu.trap_shadow = cpu.trap_at = cpu.replay_at = -1
     cpu.access_exit = 0
     cpu.waits_for_store = cpu.completes_access = False
     cpu.nmi_pending = cpu.nmi_blocked = False

@@ -186,9 +186,10 @@ cdef class Memory:
 
 cdef void store_from_host(uint8_t* at, uint8_t* data, uint64_t size) noexcept nogil:
     """One host store when the size is an access width, so that no guest sees half of it."""
+    # after_store, which follows, has the fence.
     if size == 4:
-        atomic_store(<uint32_t*>at, (<uint32_t*>data)[0])
+        (<uint32_t*>at)[0] = (<uint32_t*>data)[0]
     elif size == 8:
-        atomic_store(<uint64_t*>at, (<uint64_t*>data)[0])
+        (<uint64_t*>at)[0] = (<uint64_t*>data)[0]
     else:
         memcpy(at, data, size)

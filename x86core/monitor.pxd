@@ -8,5 +8,3 @@ cdef bint monitor_wait_begin(CPU* cpu) noexcept nogil
 cdef bint monitor_wait_end(CPU* cpu) noexcept nogil
 cdef bint monitor_is_waiting(CPU* cpu) noexcept nogil
 cdef void monitor_store(RAM* ram, CPU* writer, uint64_t physical, uint64_t size) noexcept nogil
-cdef void answer_shootdown(CPU* cpu) noexcept nogil
-cdef void shootdown(RAM* ram, CPU* by) noexcept nogil

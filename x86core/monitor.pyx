@@ -14,90 +14,16 @@ keep wakes from being lost; tests/monitor drives each rule.
 A monitor is one word, line and state: IDLE -> ARMED -> WAITING -> TRIGGERED, each step one exchange.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from posix.unistd cimport usleep
-
-from x86core.attention cimport request, unpark
-from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_exchange, atomic_load,
-                                 atomic_or, atomic_store, atomic_swap_if, likely, spin_pause)
-from x86core.state cimport (ATTENTION_CODE, ATTENTION_SHOOTDOWN, CPU, IN_GUEST, LINE_SIZE,
-                            MONITOR_ARMED, MONITOR_IDLE, MONITOR_STATE, MONITOR_TRIGGERED,
-                            MONITOR_WAITING, PAGE_ACKNOWLEDGED, PAGE_CODE, PAGE_PROTECTED, PAGE_SIZE,
-                            RAM, TLB_ENTRIES, Page)
-from x86core.tlb cimport tag_of_none
+from x86core.attention cimport unpark
+from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_exchange, atomic_load, atomic_or, atomic_store,
+                                 atomic_swap_if, likely)
+from x86core.shootdown cimport answer_shootdown, everybody_answered, lock_page, shootdown, unlock_page
+from x86core.state cimport (CPU, LINE_SIZE, MONITOR_ARMED, MONITOR_IDLE, MONITOR_STATE, MONITOR_TRIGGERED,
+                            MONITOR_WAITING, PAGE_ACKNOWLEDGED, PAGE_PROTECTED, PAGE_SIZE, RAM, Page)
 
 cdef enum:
     # False faults on a page without an armed monitor before its protection is given up.
     RELEASE_AFTER = 64
-
-
-cdef void lock_page(Page* page) noexcept nogil:
-    cdef int spins = 0
-    while atomic_exchange(&page.lock, 1):
-        while atomic_load(&page.lock):
-            spins += 1
-            if spins & 1023:
-                spin_pause()
-            else:
-                usleep(0)           # its holder may have lost the core that we burn
-
-
-cdef inline void unlock_page(Page* page) noexcept nogil:
-    atomic_store(&page.lock, 0)
-
-
-cdef void shootdown(RAM* ram, CPU* by) noexcept nogil:
-    """Begin a shootdown: every vCPU is to drop its write tags of pages with attributes.
-
-    The attributes must be set before. Waits for nobody.
-    """
-    cdef uint32_t index
-    cdef CPU* cpu
-    atomic_add(&ram.shootdown, 1)
-    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
-        cpu = ram.vcpus[index]
-        if cpu != NULL and cpu != by and atomic_load(&cpu.location) == IN_GUEST:
-            request(cpu, ATTENTION_SHOOTDOWN)
-    if by != NULL:
-        answer_shootdown(by)
-
-
-cdef void answer_shootdown(CPU* cpu) noexcept nogil:
-    """Drop this vCPU's write tags of watched pages and say so. Between its own stores only."""
-    cdef RAM* ram = cpu.ram
-    cdef uint64_t number = atomic_load(&ram.shootdown)
-    cdef uint32_t linear, attributes
-    cdef uint64_t physical
-    cdef int entry
-    for entry in range(TLB_ENTRIES):
-        linear = cpu.tlb[entry].write_tag
-        if linear == tag_of_none(entry):
-            continue
-        physical = <uint64_t>(cpu.tlb[entry].addend + linear - ram.bytes)
-        attributes = atomic_load(&ram.pages[physical >> 12].attributes)
-        if attributes:
-            cpu.tlb[entry].write_tag = tag_of_none(entry)
-            if attributes & PAGE_CODE:
-                code_may_be_modified(ram, cpu, &ram.pages[physical >> 12])
-    atomic_exchange(&cpu.acknowledged, number)
-
-
-cdef void code_may_be_modified(RAM* ram, CPU* writer, Page* page) noexcept nogil:
-    """`writer` could store there unseen until now: what others decoded meanwhile may be old."""
-    cdef uint32_t index
-    atomic_add(&page.code_version, 1)
-    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
-        if ram.vcpus[index] != NULL:
-            request(ram.vcpus[index], ATTENTION_CODE)
-
-
-cdef bint everybody_answered(RAM* ram, uint64_t number) noexcept nogil:
-    cdef uint32_t index
-    cdef CPU* cpu
-    for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
-        cpu = ram.vcpus[index]
-        if cpu != NULL and atomic_load(&cpu.acknowledged) < number and atomic_load(&cpu.location) == IN_GUEST:
-            return False
-    return True
 
 
 cdef bint protect(CPU* cpu, Page* page) noexcept nogil:

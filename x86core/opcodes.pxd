@@ -18,6 +18,7 @@ cdef enum Immediate:
     BYTE
     SIGNED_BYTE                 # extended to the operand size
     WORD
+    WORD_AND_BYTE               # ENTER
     BY_OPERAND_SIZE
     ONE                         # the 1 of D0 and D1, not in the bytes
     RELATIVE_BYTE

@@ -68,6 +68,8 @@ cdef int fill_entry(Entry* entry, row, condition) except -1:
         elif kind in "EGZR" and operand[1:] in ("b", "w", "v", "d"):
             source = {"E": MODRM_RM, "R": MODRM_RM, "G": MODRM_REG, "Z": OPCODE_LOW}[kind]
             registers.append((source, operand == kind + "b"))
+        elif row.operands == ("Iw", "Ib"):
+            immediate = WORD_AND_BYTE
         elif kind == "I":
             immediate = {"b": BYTE, "w": WORD, "v": BY_OPERAND_SIZE}[operand[1]]
         elif operand == "1":

@@ -158,6 +158,12 @@ cdef inline int store(CPU* cpu, Insn* insn, int v, uint8_t* at, uint32_t value) 
     return 0
 
 
+cdef inline void hold_off_events(CPU* cpu) noexcept nogil:
+    """After a load of SS: neither interrupt nor single step before the next instruction, which loads ESP."""
+    cpu.shadow = cpu.retired
+    cpu.trap_shadow = cpu.retired
+
+
 # The stack.
 
 cdef inline void set_stack_pointer(CPU* cpu, uint32_t value) noexcept nogil:

@@ -36,8 +36,8 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
     atomic_store(&cpu.stop_at, cpu.limit_at)
     enter_guest(cpu)
     # After the exchange in enter_guest: what was asked for before stop_at was raised is seen here.
-    if (atomic_load(&cpu.attention) or cpu.eflags & FLAG_TF or interrupt_pending(cpu)
-            or cpu.run.request_interrupt_window):
+    if (atomic_load(&cpu.attention) or cpu.nmi_pending or cpu.eflags & FLAG_TF or cpu.trap_at == cpu.retired
+            or interrupt_pending(cpu) or cpu.run.request_interrupt_window):
         atomic_store(&cpu.stop_at, 0)
     reason = resume_wait(cpu) if cpu.mp_state or cpu.waits_for_store else EXIT_NONE
     if reason == EXIT_NONE:

@@ -146,6 +146,7 @@ cdef enum WaitKind:
     WAIT_NONE = 0
     WAIT_HLT = 1
     WAIT_MWAIT = 2
+    WAIT_START = 3
 
 cdef enum:
     OUTSIDE_GUEST = 0           # holds no translation that a shootdown must reach
@@ -294,10 +295,11 @@ ctypedef struct Statistics:
 
 ctypedef struct Page:           # what is known of 4 KiB of guest RAM
     uint32_t attributes
-    uint32_t lock               # serialises arming and releasing; no fast path takes it
+    uint32_t lock               # serialises arming, releasing and marking; no fast path takes it
     uint64_t monitored_lines    # bit n: a monitor was armed on line n since protection began
     uint64_t protected_at       # the shootdown that answers for the protection
     uint32_t false_faults       # since a monitor was last armed here
+    uint64_t code_at            # the shootdown that answers for PAGE_CODE
     uint32_t code_version       # raised when decoded bytes are stored to
 
 ctypedef struct RAM:
@@ -337,11 +339,15 @@ ctypedef struct CPU:
 
     # Control state.
     uint32_t cr0, cr2, cr3, cr4
+    uint32_t dr[8]
+    uint64_t misc_enable        # IA32_MISC_ENABLE
+    uint64_t tsc_offset         # added to guest time by a write to the TSC
     uint32_t gdt_base, gdt_limit, idt_base, idt_limit
     uint32_t mode
     int64_t limit_at            # where stop_at goes back to
     int64_t chunks              # of repeated string instructions, since run() last looked for signals
     int64_t chunks_at           # when it should look again
+    int64_t trap_shadow         # boundary at which single steps are held off
     int64_t trap_at             # boundary at which a single step ends; -1: none
     int64_t shadow              # boundary (value of retired) at which interrupts are held off
     uint32_t index

@@ -26,3 +26,9 @@ cdef inline void tlb_flush(CPU* cpu) noexcept nogil:
     for entry in range(TLB_ENTRIES):
         cpu.tlb[entry].read_tag = tag_of_none(entry)
         cpu.tlb[entry].write_tag = tag_of_none(entry)
+
+
+cdef inline void tlb_flush_page(CPU* cpu, uint32_t linear) noexcept nogil:
+    cdef TLBEntry* entry = tlb_entry(cpu, linear)
+    entry.read_tag = tag_of_none(linear >> 12 & (TLB_ENTRIES - 1))
+    entry.write_tag = entry.read_tag

@@ -121,7 +121,7 @@ class VCPU:
     mp_state: int
     @property
     def waiting(self) -> str:
-        """'hlt' or 'mwait' while it blocks in the core, else ''. From any thread."""
+        """'hlt', 'mwait' or 'start' while it blocks in the core, else ''. From any thread."""
     @property
     def monitor(self) -> tuple[str, int]:
         """(state, line): 'idle', 'armed', 'waiting' or 'triggered', and the line's physical address."""

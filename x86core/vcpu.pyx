@@ -11,9 +11,14 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 import x86core.handlers.alu
 import x86core.handlers.atomic
+import x86core.handlers.bits
 import x86core.handlers.branch
+import x86core.handlers.coprocessor
+import x86core.handlers.decimal
 import x86core.handlers.flag
+import x86core.handlers.frame
 import x86core.handlers.idle
+import x86core.handlers.far_pointer
 import x86core.handlers.interrupt
 import x86core.handlers.move
 import x86core.handlers.multiply
@@ -207,8 +212,8 @@ cdef class VCPU(Registers):
 
     @property
     def waiting(self):
-        """'hlt' or 'mwait' while it blocks in the core, else ''. From any thread."""
-        return ("", "hlt", "mwait")[<int>atomic_load(&self.cpu.waiting)]
+        """'hlt', 'mwait' or 'start' while it blocks in the core, else ''. From any thread."""
+        return ("", "hlt", "mwait", "start")[<int>atomic_load(&self.cpu.waiting)]
 
     @property
     def monitor(self):

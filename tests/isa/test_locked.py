@@ -112,7 +112,7 @@ def test_store_then_load_with_a_locked_operation_between(memory: x86.Memory) -> 
 
     In each turn both store to their own word and look at the other's; a locked operation is a full
     fence, so that both reading the old value would be a failure. Turns are numbered and met by a
-    barrier of two counters.
+    barrier of two counters, at which MWAIT yields in case both threads share one core.
     """
     body = """
         mov [edi+{mine}], ecx
@@ -120,7 +120,10 @@ def test_store_then_load_with_a_locked_operation_between(memory: x86.Memory) -> 
         mov eax, [edi+{other}]
         mov [edi+{seen}+ecx*4], eax
         mov [edi+{mine}+8], ecx
-        behind: cmp [edi+{other}+8], ecx; ja behind
+        behind: mov edx, 2000
+        look: cmp [edi+{other}+8], ecx; jbe met; dec edx; jnz look
+        push ecx; xor ecx, ecx; mwait; pop ecx; jmp behind
+        met:
     """
     turns = 20_000
     bodies = [
@@ -129,7 +132,7 @@ def test_store_then_load_with_a_locked_operation_between(memory: x86.Memory) -> 
     ]
     vcpus = [together(b, memory=memory, index=index) for index, b in enumerate(bodies)]
     for vcpu in vcpus:
-        vcpu.ecx = turns
+        vcpu.ecx, vcpu.mwait_policy = turns, x86.MWAIT_YIELD
     memory.write(DATA + 0x1000, b"\xff" * 12)
     memory.write(DATA + 0x2000, b"\xff" * 12)
     with Running(vcpus[0]) as first, Running(vcpus[1]) as second:

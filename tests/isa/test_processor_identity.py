@@ -7,10 +7,10 @@ import time
 import pytest
 
 import x86core as x86
-from tests.support import RAM, flat32, run
+from tests.support import DATA, HANDLERS, RAM, UD, flat32, run
 
-IN_ECX_MONITOR = 1 << 3
-IN_EDX_TSC, IN_EDX_CX8, IN_EDX_FPU = 1 << 4, 1 << 8, 1 << 0
+#: Places in what `cpuid` returns.
+ECX, EDX = 2, 3
 
 
 def cpuid(leaf: int, *, index: int = 0, subleaf: int = 0) -> tuple[int, int, int, int]:
@@ -28,11 +28,29 @@ def test_leaf_0_gives_the_highest_leaf_and_a_name() -> None:
     assert (ebx + edx + ecx).decode("ascii").isprintable()
 
 
-def test_leaf_1_announces_what_exists_and_nothing_else() -> None:
-    _, _, ecx, edx = cpuid(1)
-    assert ecx & IN_ECX_MONITOR
-    assert edx & IN_EDX_TSC
-    assert not edx & (IN_EDX_FPU | IN_EDX_CX8)
+@pytest.mark.parametrize(
+    ("register", "bit", "instruction"),
+    [
+        (EDX, 4, "rdtsc"),
+        (EDX, 5, "rdmsr"),
+        (EDX, 8, f"cmpxchg8b [{DATA}]"),
+        (EDX, 11, "sysenter"),
+        (EDX, 15, "cmovc eax, ecx"),
+        (EDX, 19, f"clflush [{DATA}]"),
+        (EDX, 23, "emms"),
+        (EDX, 25, "xorps xmm0, xmm0"),
+        (ECX, 3, "xor ecx, ecx; monitor"),
+        (ECX, 22, f"movbe eax, [{DATA}]"),
+        (ECX, 23, "popcnt eax, ecx"),
+    ],
+)
+def test_leaf_1_announces_an_instruction_exactly_if_it_exists(
+    register: int, bit: int, instruction: str
+) -> None:
+    vcpu = flat32(f"{instruction}; hlt")
+    assert run(vcpu) == "EXIT_HLT"
+    is_undefined = vcpu.eip == HANDLERS + UD + 1
+    assert bool(cpuid(1)[register] & 1 << bit) is not is_undefined
 
 
 @pytest.mark.parametrize("index", [0, 1, 5])

@@ -1,44 +1,18 @@
-"""What LOCK makes atomic, XCHG with memory, and XADD and CMPXCHG with and without LOCK.
+"""What LOCK makes atomic, XCHG with memory, and XADD, CMPXCHG and CMPXCHG8B with and without LOCK.
 
 An aligned operand, and one that straddles a line, is one locked host instruction. One that straddles
 pages which are not contiguous, or that lies in a device, is read and then written.
 """
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from x86core.arithmetic cimport ADC, ADD, AND, OR, SBB, SUB, XOR, Outcome, arithmetic, step
-from x86core.flags cimport zero
-from x86core.intrinsics cimport atomic_exchange, atomic_swap_value
-from x86core.mmu cimport finish_store, locate_store
+from x86core.flags cimport arithmetic_flags, result_from, zero
+from x86core.intrinsics cimport atomic_swap_value
+from x86core.locked cimport exchange, locate_atomic, swap_value
+from x86core.mmu cimport finish_store
 from x86core.operands cimport *
-from x86core.state cimport CPU, EAX, Insn, NO_EXCEPTION
+from x86core.state cimport CPU, EAX, EBX, ECX, EDX, FLAG_ZF, Insn, NO_EXCEPTION
 from x86core.variant cimport *
-
-
-cdef uint8_t* locate_atomic(CPU* cpu, Insn* insn, int bytes) noexcept nogil:
-    """Host address of the memory operand; finish_store must follow. NULL with NO_EXCEPTION: there is none."""
-    cdef uint64_t linear
-    cpu.position = cpu.retired - insn.remaining
-    linear = segment_address(cpu, insn.segment, effective_address(cpu, insn, CAREFUL), bytes, INTENT_WRITE)
-    if unlikely(faulted(linear)):
-        return NULL
-    return locate_store(cpu, <uint32_t>linear, bytes)
-
-
-cdef inline uint32_t swap_value(uint8_t* at, uint32_t old, uint32_t new, int v) noexcept nogil:
-    """Compare and swap; what was there."""
-    if v & WIDTH == W8:
-        return <uint32_t>atomic_swap_value(at, <uint8_t>old, <uint8_t>new)
-    if v & WIDTH == W16:
-        return <uint32_t>atomic_swap_value(<uint16_t*>at, <uint16_t>old, <uint16_t>new)
-    return <uint32_t>atomic_swap_value(<uint32_t*>at, old, new)
-
-
-cdef inline uint32_t exchange(uint8_t* at, uint32_t new, int v) noexcept nogil:
-    if v & WIDTH == W8:
-        return <uint32_t>atomic_exchange(at, <uint8_t>new)
-    if v & WIDTH == W16:
-        return <uint32_t>atomic_exchange(<uint16_t*>at, <uint16_t>new)
-    return <uint32_t>atomic_exchange(<uint32_t*>at, new)
 
 
 cdef enum Locked:
@@ -69,7 +43,7 @@ cdef inline int locked(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
     cdef Outcome outcome
     b = insn.immediate if v & FORM == FORM_MI else get_register(cpu, insn.reg, v)
     b = truncate(b, v)
-    at = locate_atomic(cpu, insn, size(v))
+    at = locate_atomic(cpu, insn, effective_address(cpu, insn, v), size(v))
     if likely(at != NULL):
         while True:
             a = load_from(at, size(v))
@@ -137,7 +111,7 @@ cdef inline int locked_not(CPU* cpu, Insn* insn, int64_t result, uint32_t carrie
 
 cdef inline int locked_xchg(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     """XCHG with memory: locked with or without the prefix."""
-    cdef uint8_t* at = locate_atomic(cpu, insn, size(v))
+    cdef uint8_t* at = locate_atomic(cpu, insn, effective_address(cpu, insn, v), size(v))
     cdef uint64_t old
     if likely(at != NULL):
         old = exchange(at, get_register(cpu, insn.reg, v), v)
@@ -167,7 +141,7 @@ cdef inline int locked_xadd(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
     cdef uint8_t* at
     cdef Outcome outcome
     b = get_register(cpu, insn.reg, v)
-    at = locate_atomic(cpu, insn, size(v))
+    at = locate_atomic(cpu, insn, effective_address(cpu, insn, v), size(v))
     if likely(at != NULL):
         while True:
             a = load_from(at, size(v))
@@ -210,7 +184,7 @@ cdef inline int locked_cmpxchg(CPU* cpu, Insn* insn, int64_t result, uint32_t ca
     cdef uint32_t expected = get_register(cpu, EAX * 4, v)
     cdef uint32_t new = get_register(cpu, insn.reg, v)
     cdef uint64_t found
-    cdef uint8_t* at = locate_atomic(cpu, insn, size(v))
+    cdef uint8_t* at = locate_atomic(cpu, insn, effective_address(cpu, insn, v), size(v))
     if likely(at != NULL):
         found = swap_value(at, expected, new, v)
         finish_store(cpu, size(v))
@@ -223,6 +197,41 @@ cdef inline int locked_cmpxchg(CPU* cpu, Insn* insn, int64_t result, uint32_t ca
         if unlikely(store(cpu, insn, v, NULL, new if found == expected else <uint32_t>found)):
             return fault(cpu, insn, result, carries, carry)
     return after_comparison(cpu, insn, v, expected, <uint32_t>found)
+
+
+cdef inline int locked_cmpxchg8b(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    # ZF alone tells; where the comparison fails what was there is written again.
+    cdef uint32_t offset = effective_address(cpu, insn, v)
+    cdef uint64_t expected = <uint64_t>cpu.gpr[EDX] << 32 | cpu.gpr[EAX]
+    cdef uint64_t new = <uint64_t>cpu.gpr[ECX] << 32 | cpu.gpr[EBX]
+    cdef uint64_t found, high
+    cdef uint32_t flags
+    cdef uint8_t* at = locate_atomic(cpu, insn, offset, 8)
+    if likely(at != NULL):
+        found = atomic_swap_value(<uint64_t*>at, expected, new)
+        finish_store(cpu, 8)
+    else:
+        if cpu.exception != NO_EXCEPTION:
+            return fault(cpu, insn, result, carries, carry)
+        found = load_at(cpu, insn, insn.segment, offset, 4, INTENT_WRITE)
+        if unlikely(faulted(found)):
+            return fault(cpu, insn, result, carries, carry)
+        high = load_at(cpu, insn, insn.segment, (offset + 4) & address_mask(insn), 4, INTENT_WRITE)
+        if unlikely(faulted(high)):
+            return fault(cpu, insn, result, carries, carry)
+        found |= high << 32
+        if found != expected:
+            new = found
+        if unlikely(store_at(cpu, insn, insn.segment, offset, <uint32_t>new, 4)) or unlikely(
+                store_at(cpu, insn, insn.segment, (offset + 4) & address_mask(insn), <uint32_t>(new >> 32), 4)):
+            return fault(cpu, insn, result, carries, carry)
+    flags = arithmetic_flags(result, carries, carry) & ~<uint32_t>FLAG_ZF
+    if found == expected:
+        flags |= FLAG_ZF
+    else:
+        cpu.gpr[EAX] = <uint32_t>found
+        cpu.gpr[EDX] = <uint32_t>(found >> 32)
+    return next(cpu, insn, result_from(flags), carries, carry)
 
 
 include "atomic_instances.pxi"

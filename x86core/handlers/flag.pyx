@@ -1,11 +1,16 @@
-"""CLC STC CMC CLD STD CLI STI, and what is no instruction: #UD, #GP for its length."""
-from libc.stdint cimport int64_t, uint32_t
+"""CLC STC CMC LAHF SAHF SALC CLD STD CLI STI, and what is no instruction: #UD, #GP for its length."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from x86core.attention cimport interrupt_pending
+from x86core.flags cimport arithmetic_flags, carries_from, result_from
 from x86core.intrinsics cimport atomic_store
 from x86core.operands cimport *
-from x86core.state cimport CPU, EXCEPTION_GP, EXCEPTION_UD, FLAG_DF, FLAG_IF, Insn
+from x86core.state cimport (CPU, EAX, EXCEPTION_GP, EXCEPTION_UD, FLAG_CF, FLAG_DF, FLAG_IF, FLAG_OF, FLAGS_ALWAYS,
+                            FLAGS_ARITHMETIC, Insn)
 from x86core.variant cimport *
+
+cdef enum:
+    FLAGS_OF_AH = FLAGS_ARITHMETIC & 0xFF
 
 
 cdef inline int set_carry(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry,
@@ -24,6 +29,23 @@ cdef inline int stc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
 
 cdef inline int cmc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     return set_carry(cpu, insn, result, carries, carry, carry ^ 1)
+
+
+cdef inline int lahf(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    cdef uint32_t flags = arithmetic_flags(result, carries, carry) | FLAGS_ALWAYS
+    (<uint8_t*>&cpu.gpr[EAX])[1] = <uint8_t>flags
+    return next(cpu, insn, result, carries, carry)
+
+
+cdef inline int sahf(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    # SF ZF AF PF CF from AH; OF stays.
+    cdef uint32_t flags = arithmetic_flags(result, carries, carry) & FLAG_OF | cpu.gpr[EAX] >> 8 & FLAGS_OF_AH
+    return next(cpu, insn, result_from(flags), carries_from(flags), flags & FLAG_CF)
+
+
+cdef inline int salc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    (<uint8_t*>&cpu.gpr[EAX])[0] = 0xFF if carry else 0
+    return next(cpu, insn, result, carries, carry)
 
 
 cdef inline int cld(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:

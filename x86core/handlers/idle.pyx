@@ -9,6 +9,7 @@ from x86core.dispatch cimport leave, spill
 from x86core.idle cimport wait_for_interrupt, wait_for_store
 from x86core.mmu cimport translate
 from x86core.monitor cimport monitor_arm, monitor_disarm
+from x86core.msr cimport MISC_ENABLE_MONITOR
 from x86core.operands cimport *
 from x86core.state cimport (CPU, CR0_PE, CS, EAX, ECX, EXCEPTION_GP, EXCEPTION_UD, EXIT_HLT, EXIT_MWAIT, EXIT_NONE,
                             MP_STATE_HALTED, MWAIT_FAULT, MWAIT_YIELD, USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, Insn)
@@ -32,8 +33,10 @@ cdef inline int hlt(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
     return jump(cpu, insn, result, carries, carry, next_eip(insn))
 
 
-cdef inline bint privileged(CPU* cpu) noexcept nogil:
-    """Whether the guest runs at privilege level 0."""
+cdef inline bint may_monitor(CPU* cpu) noexcept nogil:
+    """Whether MONITOR and MWAIT exist here: at privilege level 0, and not turned off (IA32_MISC_ENABLE)."""
+    if not cpu.misc_enable & MISC_ENABLE_MONITOR:
+        return False
     return not cpu.cr0 & CR0_PE or cpu.segments[CS].selector & 3 == 0
 
 
@@ -42,7 +45,7 @@ cdef inline int monitor(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, 
     cdef uint32_t offset = cpu.gpr[EAX] & address_mask(insn)
     cdef uint64_t linear
     cdef uint64_t physical
-    if not privileged(cpu):
+    if not may_monitor(cpu):
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_UD)
     if cpu.gpr[ECX]:
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
@@ -58,7 +61,7 @@ cdef inline int monitor(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, 
 
 cdef inline int mwait(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     cdef int reason
-    if not privileged(cpu):
+    if not may_monitor(cpu):
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_UD)
     if cpu.gpr[ECX] & ~<uint32_t>1:
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)

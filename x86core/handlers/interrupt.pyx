@@ -1,4 +1,4 @@
-"""INT INT3 INTO IRET."""
+"""INT INT1 INT3 INTO IRET."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from x86core.dispatch cimport spill
@@ -29,6 +29,10 @@ cdef inline int int_(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
 
 cdef inline int int3(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     return software_interrupt(cpu, insn, result, carries, carry, 3)
+
+
+cdef inline int int1(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    return software_interrupt(cpu, insn, result, carries, carry, 1)
 
 
 cdef inline int into(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:

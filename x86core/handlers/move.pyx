@@ -1,10 +1,11 @@
-"""MOV in all its forms but control registers, MOVZX MOVSX LEA XCHG CBW CWD NOP PAUSE."""
+"""MOV in all its forms but control registers, MOVZX MOVSX CMOVcc LEA XLAT XCHG CBW CWD NOP PAUSE."""
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from x86core.flags cimport condition
 from x86core.intrinsics cimport spin_pause
 from x86core.operands cimport *
 from x86core.segmentation cimport load_segment
-from x86core.state cimport CPU, CS, EAX, EDX, EXCEPTION_UD, Insn, SS
+from x86core.state cimport CPU, CS, EAX, EBX, EDX, EXCEPTION_UD, Insn, SS
 from x86core.variant cimport *
 
 
@@ -112,7 +113,7 @@ cdef inline int mov_to_segment(CPU* cpu, Insn* insn, int64_t result, uint32_t ca
     if load_segment(cpu, insn.reg, <uint32_t>operand):
         return fault(cpu, insn, result, carries, carry)
     if insn.reg == SS:
-        cpu.shadow = cpu.retired    # no interrupt before the instruction that loads ESP
+        hold_off_events(cpu)
     return jump(cpu, insn, result, carries, carry, next_eip(insn))
 
 
@@ -127,6 +128,33 @@ cdef inline int cbw(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
 cdef inline int cwd(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     cdef int32_t value = <int16_t>cpu.gpr[EAX] if v & WIDTH == W16 else <int32_t>cpu.gpr[EAX]
     set_register(cpu, EDX * 4, <uint32_t>(value >> 31), v)
+    return next(cpu, insn, result, carries, carry)
+
+
+cdef inline int cmovcc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    # The operand is read, and may fault, whether or not the condition holds.
+    cdef uint64_t operand
+    if is_memory(v):
+        operand = load(cpu, insn, v, NULL, INTENT_READ)
+        if unlikely(faulted(operand)):
+            return fault(cpu, insn, result, carries, carry)
+    else:
+        operand = get_register(cpu, insn.reg, v)
+    if condition(condition_of(v), result, carries, carry):
+        set_register(cpu, insn.reg if is_memory(v) else insn.rm, <uint32_t>operand, v)
+    return next(cpu, insn, result, carries, carry)
+
+
+cdef inline int xlat(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    cdef uint32_t offset = (cpu.gpr[EBX] + (cpu.gpr[EAX] & 0xFF)) & address_mask(insn)
+    cdef uint64_t value = load_at(cpu, insn, insn.segment, offset, 1, INTENT_READ)
+    if unlikely(faulted(value)):
+        return fault(cpu, insn, result, carries, carry)
+    (<uint8_t*>&cpu.gpr[EAX])[0] = <uint8_t>value
+    return next(cpu, insn, result, carries, carry)
+
+
+cdef inline int nop_operand(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     return next(cpu, insn, result, carries, carry)
 
 

@@ -105,7 +105,7 @@ cdef inline int pop_segment(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
         return fault(cpu, insn, result, carries, carry)
     set_stack_pointer(cpu, cpu.gpr[ESP] + size(v))
     if insn.reg == SS:
-        cpu.shadow = cpu.retired
+        hold_off_events(cpu)
     return jump(cpu, insn, result, carries, carry, next_eip(insn))
 
 

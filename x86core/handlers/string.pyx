@@ -16,7 +16,8 @@ from x86core.handlers.port cimport port_access
 from x86core.intrinsics cimport atomic_load, atomic_store
 from x86core.mmu cimport locate_span
 from x86core.operands cimport *
-from x86core.state cimport CPU, EAX, ECX, EDI, EDX, ES, ESI, EXIT_SIGNAL, FLAG_DF, Insn, PAGE_SIZE
+from x86core.state cimport (CPU, CR0_PE, EAX, ECX, EDI, EDX, ES, ESI, EXCEPTION_GP, EXIT_SIGNAL, FLAG_DF, FLAG_TF,
+                            Insn, PAGE_SIZE)
 from x86core.variant cimport *
 
 cdef enum:
@@ -111,6 +112,39 @@ cdef int one(CPU* cpu, Insn* insn, int v, int operation) noexcept nogil:
     return 0
 
 
+cdef void advance_past_fault(CPU* cpu, Insn* insn, int v, int operation) noexcept nogil:
+    """What silicon leaves behind when a word of a string begins at offset FFFFh in real mode.
+
+    The captures of an 80286 show SI, DI and, repeated, CX already moved on. Later manuals promise them
+    unchanged (SDM vol. 2, REP); in every other case, protected mode above all, they are.
+    """
+    cdef int32_t by = stride(cpu, v)
+    cdef bint at_source = operation in (MOVS, CMPS, LODS, OUTS) and cpu.gpr[ESI] & 0xFFFF == 0xFFFF
+    cdef bint at_destination = operation not in (LODS, OUTS) and cpu.gpr[EDI] & 0xFFFF == 0xFFFF
+    cdef int32_t counted = 1
+    if cpu.cr0 & CR0_PE or insn.address_mask or v & WIDTH != W16 or cpu.exception != EXCEPTION_GP:
+        return
+    if not at_source and not at_destination:
+        return
+    if operation == CMPS:
+        # The destination is read first.
+        counted = 0
+        at_source = at_source and not at_destination
+        at_destination = True
+    elif operation == MOVS:
+        at_destination = not at_source
+        at_source = True
+        counted = 2 if at_destination else 1
+    elif operation == STOS or operation == INS:
+        counted = 2
+    if at_source:
+        advance(cpu, insn, ESI, by)
+    if at_destination:
+        advance(cpu, insn, EDI, by)
+    if insn.repeat:
+        advance(cpu, insn, ECX, -counted)
+
+
 cdef inline uint32_t room_in_page(uint32_t linear, int v) noexcept nogil:
     """Whole elements from here to the end of the page."""
     return (PAGE_SIZE - (linear & (PAGE_SIZE - 1))) // size(v)
@@ -173,7 +207,7 @@ cdef int repeat(CPU* cpu, Insn* insn, int v, int operation) noexcept nogil:
         if effort >= CHUNK:
             return INTERRUPTED
         elements = 0
-        if (operation == MOVS or operation == STOS) and count > 4:
+        if (operation == MOVS or operation == STOS) and count > 4 and not cpu.eflags & FLAG_TF:
             elements = at_once(cpu, insn, v, operation, count)
         if elements == 0:
             if one(cpu, insn, v, operation):
@@ -190,8 +224,8 @@ cdef int repeat(CPU* cpu, Insn* insn, int v, int operation) noexcept nogil:
         if operation == CMPS or operation == SCAS:
             if zero(cpu.result) != (insn.repeat == 0xF3):
                 return FINISHED
-        # The running instruction may have been stored to.
-        if count and insn.handler == stale_handler:
+        # The running instruction may have been stored to, or each element may be a step.
+        if count and (insn.handler == stale_handler or cpu.eflags & FLAG_TF):
             return INTERRUPTED
     return FINISHED
 
@@ -209,8 +243,12 @@ cdef inline int string(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
             return follow_fallthrough(cpu, insn, cpu.result, cpu.carries, cpu.carry)
         return next(cpu, insn, cpu.result, cpu.carries, cpu.carry)
     if progress == FAULTED:
+        advance_past_fault(cpu, insn, v, operation)
         return fault(cpu, insn, cpu.result, cpu.carries, cpu.carry)
     cpu.retired -= insn.remaining
+    if cpu.eflags & FLAG_TF:
+        cpu.trap_at = cpu.retired   # each element is a step
+        atomic_store(&cpu.stop_at, 0)
     cpu.shadow = -1                 # an element was done: whatever held interrupts off is over
     cpu.chunks += 1
     if unlikely(cpu.chunks >= cpu.chunks_at):

@@ -1,0 +1,38 @@
+"""Atomic access to a memory operand: where it lies, and one host instruction for each width."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from x86core.intrinsics cimport atomic_exchange, atomic_swap_value, unlikely
+from x86core.mmu cimport INTENT_WRITE, faulted, locate_store
+from x86core.segmentation cimport segment_address
+from x86core.state cimport CPU, Insn
+from x86core.variant cimport W8, W16, WIDTH
+
+
+cdef inline uint8_t* locate_atomic(CPU* cpu, Insn* insn, uint32_t offset, int bytes) noexcept nogil:
+    """Host address of bytes in the operand's segment; finish_store must follow.
+
+    NULL with an exception, or with NO_EXCEPTION where no single host access reaches them.
+    """
+    cdef uint64_t linear
+    cpu.position = cpu.retired - insn.remaining
+    linear = segment_address(cpu, insn.segment, offset, bytes, INTENT_WRITE)
+    if unlikely(faulted(linear)):
+        return NULL
+    return locate_store(cpu, <uint32_t>linear, bytes)
+
+
+cdef inline uint32_t swap_value(uint8_t* at, uint32_t old, uint32_t new, int v) noexcept nogil:
+    """Compare and swap; what was there."""
+    if v & WIDTH == W8:
+        return <uint32_t>atomic_swap_value(at, <uint8_t>old, <uint8_t>new)
+    if v & WIDTH == W16:
+        return <uint32_t>atomic_swap_value(<uint16_t*>at, <uint16_t>old, <uint16_t>new)
+    return <uint32_t>atomic_swap_value(<uint32_t*>at, old, new)
+
+
+cdef inline uint32_t exchange(uint8_t* at, uint32_t new, int v) noexcept nogil:
+    if v & WIDTH == W8:
+        return <uint32_t>atomic_exchange(at, <uint8_t>new)
+    if v & WIDTH == W16:
+        return <uint32_t>atomic_exchange(<uint16_t*>at, <uint16_t>new)
+    return <uint32_t>atomic_exchange(<uint32_t*>at, new)
