@@ -6,8 +6,8 @@ from x86core.blocks cimport block_allocate, block_insert, nowhere
 from x86core.decode cimport MAX_LENGTH, Bytes, Decoded, choose_slot, decode_one
 from x86core.intrinsics cimport atomic_load, atomic_or, atomic_store
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
-from x86core.opcodes cimport (CHAIN, MAY_READ, ON_CAREFUL, OVERWRITES, TOO_LONG, UNDEFINED, Entry, fused_with_jcc,
-                              handlers)
+from x86core.opcodes cimport (CHAIN, MAY_READ, ON_CAREFUL, OVERWRITES, TOO_LONG, UNDEFINED, Entry, first_of_pair,
+                              fused_pairs, handlers, second_of_pair)
 from x86core.shootdown cimport everybody_answered, lock_page, shootdown, unlock_page
 from x86core.state cimport (BLOCK_INSTRUCTIONS, CPU, CS, EXCEPTION_GP, LINE_SIZE, NO_MEMORY, PAGE_CODE, PAGE_SIZE,
                             Block, Insn, Link, Page)
@@ -153,11 +153,11 @@ cdef void finish_block(Block* block, Decoded* decoded, uint8_t* slots, int count
             live = False
         elif entry.flag_use == MAY_READ:
             live = True
-    for position in range(count):
+    # Backward, so that what is fused may be part of a pair again.
+    for position in range(count - 1, -1, -1):
         insn = &block.insns[position]
-        if position + 1 < count and not decoded[position + 1].bad and decoded[position + 1].entry.conditional_jump:
-            behind = &block.insns[position + 1]
-            fused = fused_with_jcc[insn.instance][behind.reg & 15]
+        if position + 1 < count:
+            fused = fused_pairs[first_of_pair[insn.instance]][second_of_pair[insn[1].instance]]
             if fused:
                 insn.instance = fused
         insn.handler = handlers[insn.instance]

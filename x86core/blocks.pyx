@@ -25,8 +25,8 @@ cdef void set_stale_handler(Handler handler) noexcept:
 
 
 cdef size_t block_size(int instructions) noexcept nogil:
-    # One place for a terminator, one for the link.
-    return sizeof(Block) + (instructions + 2) * sizeof(Insn)
+    # Beyond the one in Block: room for a terminator and for the link.
+    return sizeof(Block) + (instructions + 1) * sizeof(Insn)
 
 
 cdef void* reserve(size_t size) except NULL:
@@ -46,7 +46,6 @@ cdef int blocks_create(CPU* cpu) except -1:
     cpu.scratch = <Block*>calloc(1, block_size(BLOCK_INSTRUCTIONS))
     if cpu.scratch == NULL:
         raise MemoryError()
-    cpu.scratch.insns = <Insn*>(cpu.scratch + 1)
     cpu.context_count = 1
     cpu.code_page_count = 1
     return 0
@@ -71,7 +70,6 @@ cdef Block* block_allocate(CPU* cpu, int instructions) noexcept nogil:
         flush_blocks(cpu)
     block = <Block*>(cpu.arena + cpu.arena_used)
     cpu.arena_used += needed
-    block.insns = <Insn*>(block + 1)
     return block
 
 

@@ -3,7 +3,7 @@ from libc.stdint cimport int8_t, int16_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memset
 
 from x86core.opcodes cimport (BY_OPERAND_SIZE, BYTE, FAR_POINTER, LOW_NIBBLE, MODRM_REG,
-                              MODRM_RM, NO_REGISTER, OFFSET, ON_CAREFUL, ON_FLAT, ON_LOCKED, ON_SEGMENTED, ONE,
+                              MODRM_RM, NO_REGISTER, OFFSET, ON_CAREFUL, ON_FLAT, ON_INDEXED, ON_LOCKED, ON_SEGMENTED, ONE,
                               OPCODE_LOW, REG_FIELD, REGISTER, RELATIVE_BY_SIZE, RELATIVE_BYTE, SEGMENT_OF_OPCODE,
                               SIGNED_BYTE, WORD, WORD_AND_BYTE, Entry, after_f3, one_byte, two_byte)
 from x86core.state cimport (DS, EBP, EBX, ESP, FS, MODE_CODE32, MODE_FLAT, MODE_STACK32, SS, Insn)
@@ -225,5 +225,5 @@ cdef int choose_slot(uint32_t mode, Insn* insn, Decoded* decoded) noexcept nogil
     if not instances[ON_FLAT]:
         return ON_CAREFUL
     if insn.address_mask and mode & MODE_FLAT & (1 << insn.segment):
-        return ON_FLAT
+        return ON_FLAT if insn.index == ABSENT else ON_INDEXED
     return ON_SEGMENTED

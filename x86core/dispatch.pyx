@@ -102,6 +102,8 @@ cdef int attend(CPU* cpu) noexcept nogil:
         cpu.nmi_pending = True
     if wanted & ATTENTION_KICK:
         return EXIT_INTR
+    if cpu.single_step and cpu.retired >= cpu.limit_at:
+        return EXIT_LIMIT           # an event behind the instruction is a step of its own
     if cpu.trap_at == cpu.retired and cpu.trap_shadow != cpu.retired:
         cpu.trap_at = -1
         reason = deliver_debug_trap(cpu)
@@ -162,6 +164,10 @@ cdef int resolve_taken(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
     cdef uint64_t flushes = cpu.flushes
     cdef Block* block
     cpu.retired -= link.taken.count
+    if insn.immediate > cpu.segments[CS].limit:
+        # Such a link is never made, so that every attempt is seen here: a fault of the jump.
+        raise_exception(cpu, EXCEPTION_GP, 0)
+        return fault(cpu, insn, result, carries, carry)
     cpu.eip = insn.immediate
     if link.taken.count == DEAD_COUNT:
         block = find_block(cpu)

@@ -6,7 +6,7 @@ Each deliver_* returns EXIT_NONE, or EXIT_SHUTDOWN after a triple fault (SDM vol
 from libc.stdint cimport uint32_t, uint64_t
 
 from x86core.flags cimport get_eflags
-from x86core.intrinsics cimport atomic_and, atomic_load
+from x86core.intrinsics cimport atomic_and, atomic_load, atomic_store
 from x86core.mmu cimport FAULT, INTENT_READ, INTENT_WRITE, faulted, raise_exception, read_linear, write_linear
 from x86core.segmentation cimport load_code_segment, segment_address
 from x86core.state cimport (CPU, CR0_PE, CS, ESP, EXCEPTION_DB, EXCEPTION_DE, EXCEPTION_DF,
@@ -138,6 +138,10 @@ cdef int deliver(CPU* cpu, uint32_t vector, uint32_t error_code, Source source) 
     cpu.delivering = False
     # What the handler's first instruction asks of devices is not what the faulting one asked.
     cpu.replay_at = -1
+    cpu.last_event = vector
+    if cpu.single_step:
+        cpu.limit_at = cpu.retired
+        atomic_store(&cpu.stop_at, 0)
     return EXIT_NONE
 
 

@@ -39,7 +39,7 @@ def load_instances() -> ModuleType:
     return module
 
 
-def variant(instance: Any, fused: bool) -> str:
+def variant(instance: Any) -> str:
     """The constant of variant.pxd that an instance stands for."""
     parts = []
     if instance.width:
@@ -50,8 +50,8 @@ def variant(instance: Any, fused: bool) -> str:
         parts.append(instance.access.upper())
     if instance.dead:
         parts.append("DEAD")
-    if fused:
-        parts.append("FUSED")
+    if instance.behind:
+        parts.append(f"THEN_{instance.behind.upper()}")
     if instance.condition is not None:
         parts.append(f"{instance.condition} << CONDITION_SHIFT")
     return " | ".join(parts) or "0"
@@ -61,22 +61,18 @@ def generate() -> list[Path]:
     """Write the files; return them. Raises ValueError when a handler of the table is nowhere."""
     table = load_instances()
     wanted = table.all_instances()
-    fused_body = {fused.name: first.handler for first, fused in table.fused_instances()}
     written = []
     for source in sorted((HERE / "handlers").glob("*.pyx")):
         bodies = set(BODY.findall(source.read_text()))
         functions, registrations = [], []
         for name in sorted(wanted):
             instance = wanted[name]
-            body = fused_body.get(name, instance.handler)
-            if body not in bodies:
+            if instance.handler not in bodies:
                 continue
             del wanted[name]
             function = f"{name}_instance"
             functions.append(
-                INSTANCE.format(
-                    name=function, body=body, variant=variant(instance, name in fused_body)
-                )
+                INSTANCE.format(name=function, body=instance.handler, variant=variant(instance))
             )
             registrations.append(f'register_instance("{name}", {function})\n')
         target = source.with_name(f"{source.stem}_instances.pxi")

@@ -23,6 +23,15 @@ FUSED_WITH_JCC = (
     ),
 )
 
+#: Decoded as one with a 32-bit comparison of registers and the jump behind that, as loops end.
+FUSED_WITH_CMP_AND_JCC = (
+    ("inc", "r"),
+    ("dec", "r"),
+    ("add", "rr"),
+    ("add", "ri"),
+    ("sub", "ri"),
+)
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -31,8 +40,9 @@ class Instance:
     handler: str
     form: str = ""  # r m rr ri mr rm mi, or none
     width: int = 0  # bits, or 0
-    access: str = ""  # flat segmented careful, or none
+    access: str = ""  # flat flat_indexed segmented careful, or none
     dead: bool = False
+    behind: str = ""  # what is fused with it: jcc, cmp_rr_jcc, cmp_ri_jcc, or none
     condition: int | None = None
 
     @property
@@ -40,6 +50,7 @@ class Instance:
         """The handler, and what tells this instance from its others."""
         parts = [self.handler, self.form, str(self.width or ""), self.access]
         parts.append("dead" if self.dead else "")
+        parts.append(f"then_{self.behind}" if self.behind else "")
         parts.append("" if self.condition is None else f"c{self.condition}")
         return "_".join(filter(None, parts))
 
@@ -61,35 +72,44 @@ def instances_of(row: Row, width: int, condition: int | None = None) -> Iterator
                 yield Instance(row.handler, row.register_form, width, access)
         else:
             for dead in deads:
-                yield Instance(row.handler, row.register_form, width, "", dead, condition)
+                yield Instance(
+                    row.handler, row.register_form, width, dead=dead, condition=condition
+                )
     if row.memory_form is not None:
         if "hot" in row.properties:
-            for access in ("flat", "segmented"):
+            for access in ("flat", "flat_indexed", "segmented"):
                 for dead in deads:
-                    yield Instance(row.handler, row.memory_form, width, access, dead, condition)
-        careful = Instance(row.handler, row.memory_form, width, "careful", False, condition)
+                    yield Instance(
+                        row.handler, row.memory_form, width, access, dead, condition=condition
+                    )
+        careful = Instance(row.handler, row.memory_form, width, "careful", condition=condition)
         if "atomic" not in row.properties:
             yield careful
         if "lock" in row.properties:
             yield replace(careful, handler=f"locked_{row.handler.rstrip('_')}")
 
 
-def fused_instances() -> Iterator[tuple[Instance, Instance]]:
-    """Pairs of an instance and what it becomes with each condition of a jump behind it."""
-    for handler, form, width in FUSED_WITH_JCC:
-        for access in ("flat", "segmented") if "m" in form else ("",):
-            first = Instance(handler, form, width, access)
-            for condition in range(16):
-                yield (
-                    first,
-                    Instance(f"{handler.rstrip('_')}_jcc", form, width, access, False, condition),
-                )
+def fused_pairs() -> Iterator[tuple[Instance, Instance, Instance]]:
+    """An instance, one that may stand behind it, and what the first becomes then."""
+    for condition in range(16):
+        jump = Instance("jcc", condition=condition)
+        for handler, form, width in FUSED_WITH_JCC:
+            for access in ("flat", "flat_indexed", "segmented") if "m" in form else ("",):
+                first = Instance(handler, form, width, access)
+                yield first, jump, replace(first, behind="jcc", condition=condition)
+        for handler, form in FUSED_WITH_CMP_AND_JCC:
+            # The comparison overwrites its flags.
+            first = Instance(handler, form, 32, dead=True)
+            for compared in ("rr", "ri"):
+                second = Instance("cmp", compared, 32, behind="jcc", condition=condition)
+                behind = f"cmp_{compared}_jcc"
+                yield first, second, replace(first, behind=behind, condition=condition)
 
 
 def all_instances() -> dict[str, Instance]:
     """Every compiled function, by name."""
     found = {instance.name: instance for row in ROWS for instance in instances(row)}
-    found |= {fused.name: fused for _, fused in fused_instances()}
+    found |= {fused.name: fused for _, _, fused in fused_pairs()}
     for name in ("undefined", "too_long", "chain"):
         found[name] = Instance(name)
     return found

@@ -324,7 +324,7 @@ FF/6     PUSH Ev              push_operand
 0F23     MOV Dd,Rd            mov_to_debug       end
 0F30     WRMSR                wrmsr              end
 0F31     RDTSC                rdtsc              end
-0F32     RDMSR                rdmsr              end
+0F32     RDMSR                rdmsr
 0F40+c   CMOVcc Gv,Ev         cmovcc
 0F80+c   Jcc Jv               jcc                jump
 0F90+c   SETcc Eb             setcc

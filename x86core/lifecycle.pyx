@@ -69,6 +69,7 @@ cdef void reset_cpu(CPU* cpu) noexcept:
     cpu.access_exit = 0
     cpu.waits_for_store = cpu.completes_access = False
     cpu.nmi_pending = cpu.nmi_blocked = False
+    cpu.last_event = -1
     atomic_and(&cpu.attention, ATTENTION_KICK)      # a kick is never lost
     for number in range(4):
         cpu.interrupts[number] = 0

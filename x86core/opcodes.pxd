@@ -39,6 +39,8 @@ cdef enum:
     REGISTER_DEAD
     ON_FLAT
     ON_FLAT_DEAD
+    ON_INDEXED
+    ON_INDEXED_DEAD
     ON_SEGMENTED
     ON_SEGMENTED_DEAD
     ON_CAREFUL
@@ -62,7 +64,6 @@ ctypedef struct Entry:
     bint ends                   # the block
     bint jumps                  # the same, to insn.immediate
     bint shadows                # one more instruction belongs into the block
-    bint conditional_jump
     bint string
     uint8_t flag_use
     uint8_t first               # Source of Insn.rm in register form
@@ -71,7 +72,7 @@ ctypedef struct Entry:
     bint second_is_byte
     uint8_t number
     uint8_t immediate
-    uint16_t instances[2][8]    # by 32-bit operands, by Slot
+    uint16_t instances[2][10]   # by 32-bit operands, by Slot
     Entry* group                # 8 entries by the reg field
     Entry* by_modrm             # 256 entries by the whole byte
 
@@ -79,10 +80,12 @@ cdef Entry one_byte[256]
 cdef Entry two_byte[256]
 cdef Entry after_f3[256]            # where F3 makes another instruction of a one-byte opcode
 
-# By Insn.instance: the compiled handler, the form of it that can do everything, the pairs with Jcc.
+# By Insn.instance: the compiled handler, the form of it that can do everything, the pairs to fuse.
 cdef Handler handlers[MAX_INSTANCES]
 cdef Handler careful_handlers[MAX_INSTANCES]
-cdef uint16_t fused_with_jcc[MAX_INSTANCES][16]
+cdef uint8_t first_of_pair[MAX_INSTANCES]
+cdef uint8_t second_of_pair[MAX_INSTANCES]
+cdef uint16_t fused_pairs[128][64]      # by those two; 0 where they are not fused
 cdef uint16_t UNDEFINED, TOO_LONG, CHAIN
 
 cdef void register_instance(str name, Handler handler)

@@ -1,5 +1,6 @@
 """The decoder's tables: an entry per opcode, made from isa.py and the compiled handlers at import."""
-from x86core.instances import Instance, all_instances, fused_instances, instances_of
+from x86core.instances import Instance, all_instances, instances_of
+from x86core.instances import fused_pairs as table_of_pairs
 from x86core.isa import ROWS
 
 from x86core.state cimport Handler
@@ -55,7 +56,9 @@ cdef int slot_of(instance, on_stack):
         return ON_LOCKED
     if on_stack and instance.access == "flat":
         return ON_FLAT
-    return {"": REGISTER, "flat": ON_FLAT, "segmented": ON_SEGMENTED, "careful": ON_CAREFUL}[instance.access] + dead
+    slots = {"": REGISTER, "flat": ON_FLAT, "flat_indexed": ON_INDEXED, "segmented": ON_SEGMENTED,
+             "careful": ON_CAREFUL}
+    return slots[instance.access] + dead
 
 
 cdef int fill_entry(Entry* entry, row, condition) except -1:
@@ -104,7 +107,6 @@ cdef int fill_entry(Entry* entry, row, condition) except -1:
     entry.ends = bool(row.properties & {"end", "jump"})
     entry.jumps = "jump" in row.properties
     entry.shadows = row.handler == "sti"
-    entry.conditional_jump = row.handler == "jcc"
     entry.string = "string" in row.properties
     entry.flag_use = MAY_READ
     for name, use in (("quiet", QUIET), ("writes", OVERWRITES), ("carry", OVERWRITES_BUT_CARRY)):
@@ -137,10 +139,14 @@ def build_tables():
                 continue            # 90 stands before 90+r
             fill_entry(entry, row, step if row.has_condition else None)
     for name, instance in expected.items():
+        # Of a fused pair, that of its first alone.
         careful_name = Instance(instance.handler, instance.form, instance.width, "careful",
-                                condition=instance.condition).name
+                                condition=None if instance.behind else instance.condition).name
         careful_handlers[<int>numbers[name]] = handlers[<int>numbers.get(careful_name, numbers[name])]
-    for first, fused in fused_instances():
-        fused_with_jcc[<int>numbers[first.name]][<int>fused.condition] = numbers[fused.name]
-        careful = Instance(first.handler, first.form, first.width, "careful").name
-        careful_handlers[<int>numbers[fused.name]] = handlers[<int>numbers.get(careful, numbers[first.name])]
+    firsts, seconds = {}, {}
+    for first, second, fused in table_of_pairs():
+        row = firsts.setdefault(first.name, len(firsts) + 1)
+        column = seconds.setdefault(second.name, len(seconds) + 1)
+        first_of_pair[<int>numbers[first.name]] = row
+        second_of_pair[<int>numbers[second.name]] = column
+        fused_pairs[<int>row][<int>column] = numbers[fused.name]

@@ -14,7 +14,7 @@ from x86core.mmu cimport (FAULT, INTENT_READ, INTENT_WRITE, faulted, load_from, 
 from x86core.segmentation cimport segment_address
 from x86core.state cimport CPU, ESP, SS, Block, Handler, Insn, JumpEntry, Link, SegmentCache, TLBEntry
 from x86core.tlb cimport tag_matches, tlb_entry
-from x86core.variant cimport ACCESS, CAREFUL, FLAT, FORM, FORM_M, FORM_R, SEGMENTED, W8, W16, WIDTH, size
+from x86core.variant cimport ACCESS, CAREFUL, FLAT, FLAT_INDEXED, FORM, FORM_M, FORM_R, SEGMENTED, W8, W16, WIDTH, size
 
 
 # Going on.
@@ -93,9 +93,11 @@ cdef inline uint32_t address_mask(Insn* insn) noexcept nogil:
 
 
 cdef inline uint32_t effective_address(CPU* cpu, Insn* insn, int v) noexcept nogil:
-    cdef uint32_t address = (register32(cpu, insn.base) + (register32(cpu, insn.index) << insn.scale)
-                             + insn.displacement)
+    cdef uint32_t address = register32(cpu, insn.base) + insn.displacement
     if v & ACCESS == FLAT:
+        return address
+    address += register32(cpu, insn.index) << insn.scale
+    if v & ACCESS == FLAT_INDEXED:
         return address
     return address & address_mask(insn)
 

@@ -97,6 +97,7 @@ cdef enum:
     EXIT_NONE = -1              # go on in the guest
     EXIT_SIGNAL = -2            # let Python look for signals, then go on
     EXIT_IO = 2
+    EXIT_DEBUG = 4
     EXIT_HLT = 5
     EXIT_MMIO = 6
     EXIT_IRQ_WINDOW_OPEN = 7
@@ -185,7 +186,8 @@ ctypedef struct Block:
     Block* next_hash
     Block* next_in_page[2]      # a block may straddle two pages
     uint32_t page[2]            # physical page numbers; equal when it does not
-    Insn* insns                 # count of them, a terminator where none of them is one, then a Link
+    uint32_t padding[2]
+    Insn insns[1]               # count of them, a terminator where none of them is one, then a Link
 
 # Stands in the place of an Insn behind the last one of a block.
 ctypedef struct Link:
@@ -367,6 +369,8 @@ ctypedef struct CPU:
     bint nmi_pending
     bint nmi_blocked            # until IRET
     bint waits_for_store        # the wait of an MWAIT is to be resumed
+    bint single_step            # leave after each instruction and each event delivered
+    int last_event              # vector of the exception or interrupt delivered last; -1: none
     int64_t park_nanoseconds    # longest sleep; negative: no limit
     uint64_t acknowledged       # latest shootdown that this vCPU has answered
     uint64_t interrupts[4]      # pending vectors

@@ -20,16 +20,21 @@ cdef enum:
     FORM_MI = 6 << 2
     FORM = 7 << 2
 
-    # How memory is reached. The first two give up on anything unusual and go to the third.
-    FLAT = 0 << 5               # 32-bit address, segment from 0 to 4 GiB
+    # How memory is reached. All but CAREFUL give up on anything unusual and go to it.
+    FLAT = 0 << 5               # 32-bit address without an index, segment from 0 to 4 GiB
     SEGMENTED = 1 << 5          # segment base and limit
     CAREFUL = 2 << 5            # everything: faults, devices, straddling, watched pages
+    FLAT_INDEXED = 3 << 5       # as FLAT, with an index
     ACCESS = 3 << 5
 
     DEAD = 1 << 7               # nobody reads the arithmetic flags that this instruction leaves
 
-    FUSED = 1 << 8              # the conditional jump behind it is part of it
-    CONDITION_SHIFT = 9
+    # What stands behind the instruction and is part of it; its condition is in the upper bits.
+    THEN_JCC = 1 << 8
+    THEN_CMP_RR_JCC = 2 << 8
+    THEN_CMP_RI_JCC = 3 << 8
+    THEN = 3 << 8
+    CONDITION_SHIFT = 10
 
 
 cdef inline int width(int v) noexcept nogil:

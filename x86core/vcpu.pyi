@@ -97,6 +97,10 @@ class VCPU:
     @property
     def exit_reason(self) -> int:
         """What the last run() returned."""
+    single_step: bool
+    @property
+    def last_event(self) -> int:
+        """Vector of the exception or interrupt delivered last, -1 since RESET. INT n and its kin are none."""
     @property
     def io_direction(self) -> int:
         """EXIT_IO_IN or EXIT_IO_OUT."""

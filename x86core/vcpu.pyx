@@ -37,8 +37,8 @@ from x86core.memory cimport Memory
 from x86core.monitor cimport monitor_disarm
 from x86core.registers cimport Registers, doubleword, word
 from x86core.running cimport complete_access, enter_once
-from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, CPU, EXIT_IO, EXIT_LIMIT, EXIT_MMIO,
-                            EXIT_SIGNAL, FLAG_IF, MAX_VCPUS, MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE,
+from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, CPU, EXIT_DEBUG, EXIT_IO, EXIT_LIMIT,
+                            EXIT_MMIO, EXIT_SIGNAL, FLAG_IF, MAX_VCPUS, MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE,
                             MP_STATE_UNINITIALIZED, MWAIT_FAULT, MWAIT_NOP, MWAIT_YIELD, PAGE_SIZE,
                             USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, KvmRun)
 
@@ -126,7 +126,7 @@ cdef class VCPU(Registers):
         """
         cdef CPU* cpu = self.cpu
         cdef int64_t limit = max_instructions
-        cdef int64_t budget_at
+        cdef int64_t budget_at, end_at
         cdef bint sliced
         cdef int reason
         if limit < 0:
@@ -135,6 +135,7 @@ cdef class VCPU(Registers):
             raise RuntimeError(f"vCPU {cpu.index} is already in run()")
         cpu.in_run = True
         budget_at = cpu.retired + limit if limit and limit < NO_LIMIT - cpu.retired else NO_LIMIT
+        end_at = cpu.retired + 1 if cpu.single_step else budget_at
         if cpu.notify:
             atomic_store(&cpu.notify, 0)
         if cpu.access_exit:
@@ -144,17 +145,19 @@ cdef class VCPU(Registers):
         cpu.chunks_at = SLICE_CHUNKS if sliced else NO_LIMIT
         try:
             while True:
-                cpu.limit_at = budget_at
+                cpu.limit_at = end_at
                 cpu.chunks = 0
-                if sliced and budget_at - cpu.retired > SLICE_INSTRUCTIONS:
+                if sliced and end_at - cpu.retired > SLICE_INSTRUCTIONS:
                     cpu.limit_at = cpu.retired + SLICE_INSTRUCTIONS
                 with nogil:
                     reason = enter_once(cpu)
-                if reason != EXIT_SIGNAL and (reason != EXIT_LIMIT or cpu.retired >= budget_at):
+                if reason != EXIT_SIGNAL and (reason != EXIT_LIMIT or cpu.retired >= budget_at or cpu.single_step):
                     break
                 PyErr_CheckSignals()
         finally:
             cpu.in_run = False
+        if reason == EXIT_LIMIT and cpu.retired < budget_at:
+            reason = EXIT_DEBUG
         if cpu.mp_state == MP_STATE_HALTED:
             watch_wake_fd(cpu)
         cpu.stats.exits += 1
@@ -297,6 +300,24 @@ cdef class VCPU(Registers):
     def exit_reason(self):
         """What the last run() returned."""
         return self.cpu.run.exit_reason
+
+    @property
+    def single_step(self):
+        """When True, run() returns EXIT_DEBUG after one instruction or one event delivered.
+
+        As KVM_GUESTDBG_SINGLESTEP. After an event it stands at the handler, and `instructions` has not moved.
+        """
+        return self.cpu.single_step
+
+    @single_step.setter
+    def single_step(self, value):
+        self.check_outside()
+        self.cpu.single_step = bool(value)
+
+    @property
+    def last_event(self):
+        """Vector of the exception or interrupt delivered last, -1 since RESET. INT n and its kin are none."""
+        return self.cpu.last_event
 
     @property
     def io_direction(self):

@@ -1,4 +1,4 @@
-"""ADD OR ADC SBB AND SUB XOR CMP TEST INC DEC NEG NOT, and the first of them fused with Jcc."""
+"""ADD OR ADC SBB AND SUB XOR CMP TEST INC DEC NEG NOT, and most of them fused with what ends loops."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from x86core.arithmetic cimport ADC, ADD, AND, OR, SBB, SUB, XOR, Outcome, arithmetic, sign_extend, step
@@ -6,6 +6,48 @@ from x86core.flags cimport condition
 from x86core.operands cimport *
 from x86core.state cimport CPU, Insn
 from x86core.variant cimport *
+
+
+cdef inline bint condition_after(int operation, uint32_t a, uint32_t b, Outcome outcome, int v) noexcept nogil:
+    """The condition of a fused jump. After a subtraction it is a comparison, which the host has too."""
+    cdef int code = condition_of(v)
+    if operation == SUB:
+        if code == 0x2:
+            return a < b
+        if code == 0x3:
+            return a >= b
+        if code == 0x4:
+            return a == b
+        if code == 0x5:
+            return a != b
+        if code == 0x6:
+            return a <= b
+        if code == 0x7:
+            return a > b
+        if code == 0xC:
+            return sign_extend(a, v) < sign_extend(b, v)
+        if code == 0xD:
+            return sign_extend(a, v) >= sign_extend(b, v)
+        if code == 0xE:
+            return sign_extend(a, v) <= sign_extend(b, v)
+        if code == 0xF:
+            return sign_extend(a, v) > sign_extend(b, v)
+    return condition(code, outcome.result, outcome.carries, outcome.carry)
+
+
+cdef inline int jump_if(CPU* cpu, Insn* insn, bint holds, Outcome outcome) noexcept nogil:
+    """The conditional jump of a fused pair."""
+    if holds:
+        return follow_taken(cpu, insn, outcome.result, outcome.carries, outcome.carry)
+    return follow_fallthrough(cpu, insn, outcome.result, outcome.carries, outcome.carry)
+
+
+cdef inline int compare_and_jump(CPU* cpu, Insn* insn, int v) noexcept nogil:
+    """The 32-bit CMP of registers and the conditional jump that are fused with what stands before."""
+    cdef uint32_t a = register32(cpu, insn.rm)
+    cdef uint32_t b = register32(cpu, insn.reg) if v & THEN == THEN_CMP_RR_JCC else insn.immediate
+    cdef Outcome outcome = arithmetic(SUB, a, b, 0, v)
+    return jump_if(cpu, insn + 1, condition_after(SUB, a, b, outcome, v), outcome)
 
 
 cdef inline int binary(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v,
@@ -46,40 +88,13 @@ cdef inline int binary(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
             return fault(cpu, insn, result, carries, carry)
     elif keep:
         set_register(cpu, insn.reg if form == FORM_RM else insn.rm, <uint32_t>outcome.result, v)
-    if v & FUSED:
-        if condition_after(operation, a, b, outcome, v):
-            return follow_taken(cpu, insn + 1, outcome.result, outcome.carries, outcome.carry)
-        return follow_fallthrough(cpu, insn + 1, outcome.result, outcome.carries, outcome.carry)
+    if v & THEN == THEN_JCC:
+        return jump_if(cpu, insn + 1, condition_after(operation, a, b, outcome, v), outcome)
+    if v & THEN:
+        return compare_and_jump(cpu, insn + 1, v)
     if v & DEAD:
         return next(cpu, insn, result, carries, carry)
     return next(cpu, insn, outcome.result, outcome.carries, outcome.carry)
-
-
-cdef inline bint condition_after(int operation, uint32_t a, uint32_t b, Outcome outcome, int v) noexcept nogil:
-    """The condition of a fused jump. After a subtraction it is a comparison, which the host has too."""
-    cdef int code = condition_of(v)
-    if operation == SUB:
-        if code == 0x2:
-            return a < b
-        if code == 0x3:
-            return a >= b
-        if code == 0x4:
-            return a == b
-        if code == 0x5:
-            return a != b
-        if code == 0x6:
-            return a <= b
-        if code == 0x7:
-            return a > b
-        if code == 0xC:
-            return sign_extend(a, v) < sign_extend(b, v)
-        if code == 0xD:
-            return sign_extend(a, v) >= sign_extend(b, v)
-        if code == 0xE:
-            return sign_extend(a, v) <= sign_extend(b, v)
-        if code == 0xF:
-            return sign_extend(a, v) > sign_extend(b, v)
-    return condition(code, outcome.result, outcome.carries, outcome.carry)
 
 
 cdef inline int unary(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v,
@@ -103,10 +118,11 @@ cdef inline int unary(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
             return fault(cpu, insn, result, carries, carry)
     else:
         set_register(cpu, insn.rm, <uint32_t>outcome.result, v)
-    if v & FUSED:
-        if condition(condition_of(v), outcome.result, outcome.carries, outcome.carry):
-            return follow_taken(cpu, insn + 1, outcome.result, outcome.carries, outcome.carry)
-        return follow_fallthrough(cpu, insn + 1, outcome.result, outcome.carries, outcome.carry)
+    if v & THEN == THEN_JCC:
+        return jump_if(cpu, insn + 1, condition(condition_of(v), outcome.result, outcome.carries, outcome.carry),
+                       outcome)
+    if v & THEN:
+        return compare_and_jump(cpu, insn + 1, v)
     if v & DEAD:
         return next(cpu, insn, result, carries, carry)
     return next(cpu, insn, outcome.result, outcome.carries, outcome.carry)
@@ -186,8 +202,5 @@ cdef inline int not_(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
         set_register(cpu, insn.rm, ~get_register(cpu, insn.rm, v), v)
     return next(cpu, insn, result, carries, carry)
 
-
-# The pairs that are decoded as one (isa.FUSED_WITH_JCC): the build stamps <handler>_jcc from <handler>
-# with FUSED and the jump's condition in the variant.
 
 include "alu_instances.pxi"

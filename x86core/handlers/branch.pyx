@@ -15,18 +15,11 @@ cdef inline int chain(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
 
 cdef inline int jcc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     if condition(condition_of(v), result, carries, carry):
-        return take_branch(cpu, insn, result, carries, carry)
+        return follow_taken(cpu, insn, result, carries, carry)
     return follow_fallthrough(cpu, insn, result, carries, carry)
 
 
 cdef inline int jmp(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    return take_branch(cpu, insn, result, carries, carry)
-
-
-cdef inline int take_branch(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
-    """A target beyond the limit of CS is a fault of the jump (only possible below 4 GiB of limit)."""
-    if unlikely(insn.immediate > cpu.segments[CS].limit):
-        return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
     return follow_taken(cpu, insn, result, carries, carry)
 
 
@@ -63,7 +56,7 @@ cdef inline int loopne(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
 
 cdef inline int jcxz(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     if cpu.gpr[ECX] & address_mask(insn) == 0:
-        return take_branch(cpu, insn, result, carries, carry)
+        return follow_taken(cpu, insn, result, carries, carry)
     return follow_fallthrough(cpu, insn, result, carries, carry)
 
 

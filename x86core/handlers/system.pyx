@@ -147,8 +147,9 @@ cdef inline int store_table(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
     cdef uint32_t offset = effective_address(cpu, insn, v)
     if v & WIDTH == W16:
         base &= 0xFFFFFF
-    if store_at(cpu, insn, insn.segment, offset, limit, 2) or store_at(
-            cpu, insn, insn.segment, (offset + 2) & address_mask(insn), base, 4):
+    # The second part first: if it cannot be stored, nothing is.
+    if store_at(cpu, insn, insn.segment, (offset + 2) & address_mask(insn), base, 4) or store_at(
+            cpu, insn, insn.segment, offset, limit, 2):
         return fault(cpu, insn, result, carries, carry)
     return next(cpu, insn, result, carries, carry)
 
