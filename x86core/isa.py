@@ -297,8 +297,8 @@ FF/3     CALL Mp              call_far_indirect  sized end
 FF/4     JMP Ev               jmp_indirect       end
 FF/5     JMP Mp               jmp_far_indirect   sized end
 FF/6     PUSH Ev              push_operand
-0F01/0   SGDT Ms              sgdt               sized
-0F01/1   SIDT Ms              sidt               sized
+0F01/0   SGDT Ms              sgdt
+0F01/1   SIDT Ms              sidt
 0F01/2   LGDT Ms              lgdt               sized end
 0F01/3   LIDT Ms              lidt               sized end
 0F01/4   SMSW Ev              smsw

@@ -53,7 +53,7 @@ cdef void modify_code(RAM* ram, CPU* writer, Page* page, uint64_t physical, uint
         return
     # Decoding anew marks its bytes before it reads them; so what is forgotten here was decoded before.
     atomic_and(&page.attributes, ~<uint32_t>PAGE_CODE)
-    for line in range(PAGE_SIZE / LINE_SIZE):
+    for line in range(<uint64_t>(PAGE_SIZE / LINE_SIZE)):
         atomic_store(&ram.code_bytes[<uint64_t>number * (PAGE_SIZE / LINE_SIZE) + line], 0)
     atomic_add(&page.code_version, 1)
     if writer != NULL:

@@ -14,7 +14,7 @@ from x86core.mmu cimport (FAULT, INTENT_READ, INTENT_WRITE, faulted, load_from, 
 from x86core.segmentation cimport segment_address
 from x86core.state cimport CPU, ESP, SS, Block, Handler, Insn, JumpEntry, Link, SegmentCache, TLBEntry
 from x86core.tlb cimport tag_matches, tlb_entry
-from x86core.variant cimport ACCESS, CAREFUL, FLAT, FLAT_INDEXED, FORM, FORM_M, FORM_R, SEGMENTED, W8, W16, WIDTH, size
+from x86core.variant cimport ACCESS, CAREFUL, FLAT, FLAT_INDEXED, FORM, FORM_M, FORM_R, SEGMENTED, W8, W16, WIDTH, is_memory, size
 
 
 # Going on.
@@ -157,6 +157,21 @@ cdef inline int store(CPU* cpu, Insn* insn, int v, uint8_t* at, uint32_t value) 
     if v & ACCESS == CAREFUL:
         return store_at(cpu, insn, insn.segment, effective_address(cpu, insn, v), value, size(v))
     store_to(at, value, size(v))
+    return 0
+
+
+cdef inline uint64_t value_of(CPU* cpu, Insn* insn, int v, uint8_t offset, int intent) noexcept nogil:
+    """The operand that is in memory or else in a register, without quick forms; `faulted` tells a fault."""
+    if is_memory(v):
+        return load(cpu, insn, v, NULL, intent)
+    return get_register(cpu, offset, v)
+
+
+cdef inline int set_value(CPU* cpu, Insn* insn, int v, uint8_t offset, uint32_t value) noexcept nogil:
+    """Store to it; 0 or FAULT."""
+    if is_memory(v):
+        return store(cpu, insn, v, NULL, value)
+    set_register(cpu, offset, value, v)
     return 0
 
 

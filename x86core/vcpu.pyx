@@ -56,7 +56,7 @@ build_tables()
 
 
 # Where Python runs signal handlers.
-cdef long main_thread = threading.main_thread().ident
+cdef unsigned long main_thread = threading.main_thread().ident
 
 
 @cython.no_gc_clear                 # __dealloc__ needs the memory, which owns the structure

@@ -175,31 +175,21 @@ cdef inline int dec(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
 cdef inline int neg(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     cdef uint64_t operand
     cdef Outcome outcome
-    if is_memory(v):
-        operand = load(cpu, insn, v, NULL, INTENT_WRITE)
-        if unlikely(faulted(operand)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        operand = get_register(cpu, insn.rm, v)
+    operand = value_of(cpu, insn, v, insn.rm, INTENT_WRITE)
+    if unlikely(faulted(operand)):
+        return fault(cpu, insn, result, carries, carry)
     outcome = arithmetic(SUB, 0, <uint32_t>operand, 0, v)
-    if is_memory(v):
-        if unlikely(store(cpu, insn, v, NULL, <uint32_t>outcome.result)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        set_register(cpu, insn.rm, <uint32_t>outcome.result, v)
+    if unlikely(set_value(cpu, insn, v, insn.rm, <uint32_t>outcome.result)):
+        return fault(cpu, insn, result, carries, carry)
     if v & DEAD:
         return next(cpu, insn, result, carries, carry)
     return next(cpu, insn, outcome.result, outcome.carries, outcome.carry)
 
 
 cdef inline int not_(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef uint64_t operand
-    if is_memory(v):
-        operand = load(cpu, insn, v, NULL, INTENT_WRITE)
-        if unlikely(faulted(operand)) or unlikely(store(cpu, insn, v, NULL, ~<uint32_t>operand)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        set_register(cpu, insn.rm, ~get_register(cpu, insn.rm, v), v)
+    cdef uint64_t operand = value_of(cpu, insn, v, insn.rm, INTENT_WRITE)
+    if unlikely(faulted(operand)) or unlikely(set_value(cpu, insn, v, insn.rm, ~<uint32_t>operand)):
+        return fault(cpu, insn, result, carries, carry)
     return next(cpu, insn, result, carries, carry)
 
 

@@ -120,12 +120,9 @@ cdef inline int scan(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
     """BSF and BSR. A source of 0 sets ZF and leaves the destination, as every processor does."""
     cdef uint64_t source
     cdef uint32_t bit
-    if is_memory(v):
-        source = load(cpu, insn, v, NULL, INTENT_READ)
-        if unlikely(faulted(source)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        source = get_register(cpu, insn.reg, v)
+    source = value_of(cpu, insn, v, insn.reg, INTENT_READ)
+    if unlikely(faulted(source)):
+        return fault(cpu, insn, result, carries, carry)
     if source:
         bit = 31 - leading_zeros(<uint32_t>source) if reverse else trailing_zeros(<uint32_t>source)
         set_register(cpu, insn.reg if is_memory(v) else insn.rm, bit, v)
@@ -155,13 +152,10 @@ cdef inline int double_shift(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
     cdef uint64_t loaded, wide
     cdef uint32_t a, b, r, carry_out, overflows
     count &= 31
-    if is_memory(v):
-        loaded = load(cpu, insn, v, NULL, INTENT_WRITE)
-        if unlikely(faulted(loaded)):
-            return fault(cpu, insn, result, carries, carry)
-        a = <uint32_t>loaded
-    else:
-        a = get_register(cpu, insn.rm, v)
+    loaded = value_of(cpu, insn, v, insn.rm, INTENT_WRITE)
+    if unlikely(faulted(loaded)):
+        return fault(cpu, insn, result, carries, carry)
+    a = <uint32_t>loaded
     b = get_register(cpu, insn.reg, v)
     if count == 0:
         if is_memory(v) and unlikely(store(cpu, insn, v, NULL, a)):
@@ -182,11 +176,8 @@ cdef inline int double_shift(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
         r = <uint32_t>((<uint64_t>a << 32 | b) << count >> 32)
         carry_out = a >> (32 - count) & 1
     overflows = (a ^ r) >> (width(v) - 1) & 1
-    if is_memory(v):
-        if unlikely(store(cpu, insn, v, NULL, r)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        set_register(cpu, insn.rm, r, v)
+    if unlikely(set_value(cpu, insn, v, insn.rm, r)):
+        return fault(cpu, insn, result, carries, carry)
     return next(cpu, insn, sign_extend(r, v), (overflows ^ carry_out) << 31, carry_out)
 
 

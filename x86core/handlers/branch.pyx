@@ -62,11 +62,8 @@ cdef inline int jcxz(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
 
 cdef inline int setcc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     cdef bint holds = condition(condition_of(v), result, carries, carry)
-    if is_memory(v):
-        if unlikely(store(cpu, insn, v, NULL, holds)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        set_register(cpu, insn.rm, holds, v)
+    if unlikely(set_value(cpu, insn, v, insn.rm, holds)):
+        return fault(cpu, insn, result, carries, carry)
     return next(cpu, insn, result, carries, carry)
 
 
@@ -125,13 +122,9 @@ cdef inline int ret_release(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
 
 cdef inline uint64_t target_operand(CPU* cpu, Insn* insn, int v) noexcept nogil:
     """The operand of an indirect jump or call: an offset within CS, or a fault."""
-    cdef uint64_t target
-    if is_memory(v):
-        target = load(cpu, insn, v, NULL, INTENT_READ)
-        if unlikely(faulted(target)):
-            return target
-    else:
-        target = get_register(cpu, insn.rm, v)
+    cdef uint64_t target = value_of(cpu, insn, v, insn.rm, INTENT_READ)
+    if unlikely(faulted(target)):
+        return target
     if unlikely(target > cpu.segments[CS].limit):
         return <uint64_t>raise_exception(cpu, EXCEPTION_GP, 0)
     return target

@@ -11,7 +11,8 @@ cdef inline int enter_frame(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
     # The nesting level, modulo 32, was put behind the size of the frame (SDM vol. 2, ENTER).
     cdef int32_t level = insn.displacement & 31
     cdef int32_t step = size(v)
-    cdef uint32_t frame = stack_offset(cpu, -step)
+    # All of ESP, where the operand is 32 bits wide and the stack is not.
+    cdef uint32_t frame = cpu.gpr[ESP] & ~cpu.stack_mask | stack_offset(cpu, -step)
     cdef uint64_t link
     cdef int32_t depth
     if unlikely(stack_write(cpu, insn, -step, cpu.gpr[EBP], size(v))):

@@ -104,12 +104,9 @@ cdef inline int mov_to_segment(CPU* cpu, Insn* insn, int64_t result, uint32_t ca
     cdef uint64_t operand
     if insn.reg > 5 or insn.reg == CS:
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_UD)
-    if is_memory(v):
-        operand = load(cpu, insn, v, NULL, INTENT_READ)
-        if unlikely(faulted(operand)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        operand = get_register(cpu, insn.rm, v)
+    operand = value_of(cpu, insn, v, insn.rm, INTENT_READ)
+    if unlikely(faulted(operand)):
+        return fault(cpu, insn, result, carries, carry)
     if load_segment(cpu, insn.reg, <uint32_t>operand):
         return fault(cpu, insn, result, carries, carry)
     if insn.reg == SS:
@@ -134,12 +131,9 @@ cdef inline int cwd(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
 cdef inline int cmovcc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     # The operand is read, and may fault, whether or not the condition holds.
     cdef uint64_t operand
-    if is_memory(v):
-        operand = load(cpu, insn, v, NULL, INTENT_READ)
-        if unlikely(faulted(operand)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        operand = get_register(cpu, insn.reg, v)
+    operand = value_of(cpu, insn, v, insn.reg, INTENT_READ)
+    if unlikely(faulted(operand)):
+        return fault(cpu, insn, result, carries, carry)
     if condition(condition_of(v), result, carries, carry):
         set_register(cpu, insn.reg if is_memory(v) else insn.rm, <uint32_t>operand, v)
     return next(cpu, insn, result, carries, carry)

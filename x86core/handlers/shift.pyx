@@ -32,15 +32,12 @@ cdef inline int shift(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
     cdef uint64_t operand
     cdef uint32_t a, r, carry_out, overflows
     cdef uint64_t wide
-    cdef int bits = width(v)
+    cdef uint32_t bits = width(v)
     count &= 31
-    if is_memory(v):
-        operand = load(cpu, insn, v, NULL, INTENT_WRITE)
-        if unlikely(faulted(operand)):
-            return fault(cpu, insn, result, carries, carry)
-        a = <uint32_t>operand
-    else:
-        a = get_register(cpu, insn.rm, v)
+    operand = value_of(cpu, insn, v, insn.rm, INTENT_WRITE)
+    if unlikely(faulted(operand)):
+        return fault(cpu, insn, result, carries, carry)
+    a = <uint32_t>operand
     if unlikely(count == 0):
         if is_memory(v) and unlikely(store(cpu, insn, v, NULL, a)):
             return fault(cpu, insn, result, carries, carry)
@@ -82,11 +79,8 @@ cdef inline int shift(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
             overflows = top_bit(r, v) ^ carry_out
         else:
             overflows = top_bit(r, v) ^ top_bit(r << 1, v)
-    if is_memory(v):
-        if unlikely(store(cpu, insn, v, NULL, r)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        set_register(cpu, insn.rm, r, v)
+    if unlikely(set_value(cpu, insn, v, insn.rm, r)):
+        return fault(cpu, insn, result, carries, carry)
     if v & DEAD:
         return next(cpu, insn, result, carries, carry)
     if operation == SHL or operation == SHR or operation == SAR:

@@ -46,12 +46,9 @@ cdef inline int push_segment(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
 
 cdef inline int push_operand(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     cdef uint64_t operand
-    if is_memory(v):
-        operand = load(cpu, insn, v, NULL, INTENT_READ)
-        if unlikely(faulted(operand)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        operand = get_register(cpu, insn.rm, v)
+    operand = value_of(cpu, insn, v, insn.rm, INTENT_READ)
+    if unlikely(faulted(operand)):
+        return fault(cpu, insn, result, carries, carry)
     return push_value(cpu, insn, result, carries, carry, v | CAREFUL, <uint32_t>operand)
 
 

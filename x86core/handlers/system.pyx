@@ -57,39 +57,28 @@ cdef inline int mov_to_control(CPU* cpu, Insn* insn, int64_t result, uint32_t ca
     return jump(cpu, insn, result, carries, carry, next_eip(insn))
 
 
-cdef inline uint64_t table_base(CPU* cpu, Insn* insn, int v) noexcept nogil:
-    """The base in a pseudo-descriptor; 24 bits with 16-bit operands. Its limit stands before it."""
-    cdef uint32_t offset = (effective_address(cpu, insn, v) + 2) & address_mask(insn)
-    cdef uint64_t base = load_at(cpu, insn, insn.segment, offset, 4, INTENT_READ)
-    if not faulted(base) and v & WIDTH == W16:
-        base &= 0xFFFFFF
-    return base
+cdef inline int load_table(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v,
+                           uint32_t* limit, uint32_t* base) noexcept nogil:
+    """LGDT and LIDT: a limit and behind it a base, of 24 bits with 16-bit operands."""
+    cdef uint32_t offset = effective_address(cpu, insn, v)
+    cdef uint64_t new_limit = load_at(cpu, insn, insn.segment, offset, 2, INTENT_READ)
+    cdef uint64_t new_base
+    if unlikely(faulted(new_limit)):
+        return fault(cpu, insn, result, carries, carry)
+    new_base = load_at(cpu, insn, insn.segment, (offset + 2) & address_mask(insn), 4, INTENT_READ)
+    if unlikely(faulted(new_base)):
+        return fault(cpu, insn, result, carries, carry)
+    limit[0] = <uint32_t>new_limit
+    base[0] = <uint32_t>new_base & (0xFFFFFF if v & WIDTH == W16 else 0xFFFFFFFFU)
+    return follow_fallthrough(cpu, insn, result, carries, carry)
 
 
 cdef inline int lgdt(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef uint64_t limit = load(cpu, insn, v & ~WIDTH | W16, NULL, INTENT_READ)
-    cdef uint64_t base
-    if unlikely(faulted(limit)):
-        return fault(cpu, insn, result, carries, carry)
-    base = table_base(cpu, insn, v)
-    if unlikely(faulted(base)):
-        return fault(cpu, insn, result, carries, carry)
-    cpu.gdt_limit = <uint32_t>limit
-    cpu.gdt_base = <uint32_t>base
-    return follow_fallthrough(cpu, insn, result, carries, carry)
+    return load_table(cpu, insn, result, carries, carry, v, &cpu.gdt_limit, &cpu.gdt_base)
 
 
 cdef inline int lidt(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef uint64_t limit = load(cpu, insn, v & ~WIDTH | W16, NULL, INTENT_READ)
-    cdef uint64_t base
-    if unlikely(faulted(limit)):
-        return fault(cpu, insn, result, carries, carry)
-    base = table_base(cpu, insn, v)
-    if unlikely(faulted(base)):
-        return fault(cpu, insn, result, carries, carry)
-    cpu.idt_limit = <uint32_t>limit
-    cpu.idt_base = <uint32_t>base
-    return follow_fallthrough(cpu, insn, result, carries, carry)
+    return load_table(cpu, insn, result, carries, carry, v, &cpu.idt_limit, &cpu.idt_base)
 
 
 cdef inline int cpuid(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
@@ -143,10 +132,8 @@ cdef inline int mov_to_debug(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
 
 cdef inline int store_table(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v,
                             uint32_t limit, uint32_t base) noexcept nogil:
-    """SGDT and SIDT. With 16-bit operands the top byte of the base is stored as 0, as since the 386."""
+    """SGDT and SIDT: all 32 bits of the base, whatever the operand size."""
     cdef uint32_t offset = effective_address(cpu, insn, v)
-    if v & WIDTH == W16:
-        base &= 0xFFFFFF
     # The second part first: if it cannot be stored, nothing is.
     if store_at(cpu, insn, insn.segment, (offset + 2) & address_mask(insn), base, 4) or store_at(
             cpu, insn, insn.segment, offset, limit, 2):
@@ -175,12 +162,9 @@ cdef inline int smsw(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
 cdef inline int lmsw(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     # PE MP EM TS; PE cannot be cleared.
     cdef uint64_t operand
-    if is_memory(v):
-        operand = load(cpu, insn, v, NULL, INTENT_READ)
-        if unlikely(faulted(operand)):
-            return fault(cpu, insn, result, carries, carry)
-    else:
-        operand = get_register(cpu, insn.rm, v)
+    operand = value_of(cpu, insn, v, insn.rm, INTENT_READ)
+    if unlikely(faulted(operand)):
+        return fault(cpu, insn, result, carries, carry)
     cpu.cr0 = cpu.cr0 & ~<uint32_t>LMSW_BITS | cpu.cr0 & CR0_PE | <uint32_t>operand & LMSW_BITS
     update_context(cpu)
     return jump(cpu, insn, result, carries, carry, next_eip(insn))
