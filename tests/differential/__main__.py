@@ -3,69 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-import time
-from collections import Counter
-from dataclasses import dataclass, field
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.differential.agreement import Comparison, Difference
+from tests.differential.campaign import Campaign, run
 from tests.differential.disassembly import MODES, Mode
-from tests.differential.generate import Generator
-from tests.differential.shrink import minimal
-
-#: Different differences after which a run gives up: more would not be read.
-_ENOUGH = 20
 
 
-@dataclass(slots=True)
-class Campaign:
-    """What a run of cases came to."""
+def _run(mode: Mode, seed: int, seconds: float, progress: Progress) -> Campaign:
+    task = progress.add_task(mode, total=seconds)
 
-    mode: Mode
-    cases: int = 0
-    instructions: int = 0
-    #: How often each known fault of Unicorn, or other reason, accounted for a difference.
-    reasons: Counter[str] = field(default_factory=Counter)
-    #: A minimal example and a count for each cause.
-    differences: dict[str, Difference] = field(default_factory=dict)
-    occurrences: Counter[str] = field(default_factory=Counter)
+    def advance(elapsed: float) -> None:
+        progress.update(task, completed=elapsed)
 
-
-def run(
-    mode: Mode,
-    seed: int,
-    *,
-    seconds: float = math.inf,
-    cases: float = math.inf,
-    progress: Progress | None = None,
-) -> Campaign:
-    """Compare cases 0, 1, 2, ... of a seed until so many or enough differences, or for so long."""
-    comparison, generator, campaign = Comparison(mode), Generator(mode, seed), Campaign(mode)
-    task = progress.add_task(mode, total=seconds) if progress else None
-    start = time.monotonic()
-    while (
-        (elapsed := time.monotonic() - start) < seconds
-        and campaign.cases < cases
-        and len(campaign.differences) < _ENOUGH
-    ):
-        before = comparison.core.instructions
-        verdict = comparison.compare(generator.case(campaign.cases))
-        campaign.cases += 1
-        campaign.instructions += comparison.core.instructions - before
-        campaign.reasons.update(verdict.reasons)
-        if verdict.difference is not None:
-            cause = verdict.difference.cause
-            campaign.occurrences[cause] += 1
-            if cause not in campaign.differences:
-                campaign.differences[cause] = minimal(comparison, verdict.difference)
-        if progress and task is not None:
-            progress.update(task, completed=elapsed)
-    return campaign
+    return run(mode, seed, seconds=seconds, progress=advance)
 
 
 def _print(console: Console, campaign: Campaign) -> None:
@@ -107,7 +61,7 @@ def main(seconds: float, seed: int, mode: Mode | None, as_json: bool) -> None:
     """
     modes: tuple[Mode, ...] = (mode,) if mode else MODES
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        campaigns = [run(one, seed, seconds=seconds, progress=progress) for one in modes]
+        campaigns = [_run(one, seed, seconds, progress) for one in modes]
     if as_json:
         click.echo(json.dumps([_as_data(campaign) for campaign in campaigns], indent=2))
     else:

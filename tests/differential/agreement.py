@@ -22,7 +22,7 @@ from tests.differential.case import (
     source,
     table_ranges,
 )
-from tests.differential.catalogue import is_in_table
+from tests.differential.catalogue import row_of, why_excluded
 from tests.differential.core import Core
 from tests.differential.disassembly import (
     Mode,
@@ -155,10 +155,14 @@ class Comparison:
             unfinished = peer.stop is Stop.LIMIT and peer.registers[EIP] == before[EIP]
             if unfinished and is_repeated_string(code):
                 return Verdict(reasons=(*reasons, "too long"))
+            excluded = why_excluded(code)
+            if excluded is not None:
+                return Verdict(reasons=(*reasons, f"{mnemonic(self.mode, code)} {excluded}"))
             undefined = undefined_flags(self.mode, code, before)
             parts = self._parts(core, peer, undefined)
             if parts:
-                reason = self._reason(Step(self.mode, code, before, core, peer))
+                names = tuple(dict.fromkeys(name.split()[0] for name, _, _ in parts))
+                reason = self._reason(Step(self.mode, code, before, core, peer, names))
                 if reason is None:
                     return Verdict(Difference(case, parts, code, step), tuple(reasons))
                 reasons.append(reason)
@@ -181,7 +185,7 @@ class Comparison:
         fault = explain(step)
         if fault is not None:
             return fault.name
-        if step.core_took(6) and not is_in_table(step.code):
+        if step.core_took(6) and row_of(step.code) is None:
             return "not in the instruction set"
         if self._leaves_flat_mode(step):
             return "IRET to virtual-8086 mode or another task"

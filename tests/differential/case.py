@@ -35,9 +35,8 @@ CODE32, DATA32 = 0x08, 0x10
 GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs")
 REGISTERS: Final = (*GENERAL, *SEGMENTS, "eip", "eflags")
-ESP, CS, SS, DS, EIP, EFLAGS = (
-    REGISTERS.index(name) for name in ("esp", "cs", "ss", "ds", "eip", "eflags")
-)
+EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI = range(len(GENERAL))
+CS, SS, DS, EIP, EFLAGS = (REGISTERS.index(name) for name in ("cs", "ss", "ds", "eip", "eflags"))
 
 AC: Final = 1 << 18
 #: CR0.ET, and CR0.EM so that neither side executes what belongs to a coprocessor, MMX or SSE.

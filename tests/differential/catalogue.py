@@ -14,14 +14,18 @@ from x86core.isa import ROWS, Row
 EXCLUDED: Final = {
     "CPUID": "identifies the processor",
     "RDTSC": "reads the time",
+    "RDMSR": "belongs to the model, and Unicorn is another one",
+    "WRMSR": "belongs to the model, and Unicorn is another one",
     "MONITOR": "Unicorn has none",
     "MWAIT": "Unicorn has none",
     "LGDT": "moves the table that exceptions need",
     "LIDT": "moves the table that exceptions need",
     "MOV Cd,Rd": "leaves the mode",
+    "LMSW": "leaves the mode",
+    "MOV Dd,Rd": "arms breakpoints, which Unicorn keeps from one case to the next",
 }
 
-_OPERAND = re.compile(r"([EGIMSCROJAZXY])([bwvpsd]?)")
+_OPERAND = re.compile(r"([EGIMSCDROJAZXY])([abdpqsvw]?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +53,42 @@ class Form:
     @property
     def has_modrm(self) -> bool:
         """Whether a ModRM byte follows the opcode."""
-        return self.group is not None or not set(self.kinds).isdisjoint("EGMSCR")
+        return self.group is not None or not set(self.kinds).isdisjoint("EGMSCDR")
+
+
+def _excluded(row: Row) -> str | None:
+    return EXCLUDED.get(row.mnemonic) or EXCLUDED.get(row.instruction)
 
 
 @functools.cache
 def forms() -> tuple[Form, ...]:
     """Every form of the table that can be compared."""
-    return tuple(
-        _form(row)
-        for row in ROWS
-        if row.mnemonic not in EXCLUDED and row.instruction not in EXCLUDED
-    )
+    return tuple(_form(row) for row in ROWS if _excluded(row) is None)
 
 
 @functools.cache
-def _opcodes() -> frozenset[bytes]:
-    return frozenset(
-        bytes((*row.bytes[:-1], row.bytes[-1] + variant))
-        for row in ROWS
+def _rows() -> dict[tuple[bytes, int | None], Row]:
+    """By opcode, and the ModRM reg field where it is part of it."""
+    return {
+        (bytes((*row.bytes[:-1], row.bytes[-1] + variant)), row.extension): row
+        for row in reversed(ROWS)
         for variant in range(row.span)
-    )
+    }
 
 
-def is_in_table(code: bytes) -> bool:
-    """Whether the table has the opcode of an instruction, or of one in its group."""
+def row_of(code: bytes) -> Row | None:
+    """The row of the table that the first instruction of `code` belongs to, or None."""
     plain = code.lstrip(bytes(PREFIXES))
-    return any(plain[:size] in _opcodes() for size in (1, 2, 3))
+    size = 2 if plain[:1] == b"\x0f" else 1
+    group = plain[size] >> 3 & 7 if len(plain) > size else None
+    keys = ((plain[:3], None), (plain[:size], group), (plain[:size], None))
+    return next((_rows()[key] for key in keys if key in _rows()), None)
+
+
+def why_excluded(code: bytes) -> str | None:
+    """Why the first instruction of `code` says nothing, when it is one of EXCLUDED."""
+    row = row_of(code)
+    return None if row is None else _excluded(row)
 
 
 def _form(row: Row) -> Form:

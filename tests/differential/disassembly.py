@@ -27,21 +27,39 @@ def decode(mode: Mode, code: bytes, count: int = 0) -> Iterator[tuple[int, str, 
         yield size, name, operands
 
 
+def decode_one(mode: Mode, code: bytes) -> tuple[int, str, str] | None:
+    """Length, mnemonic and operands of the first instruction, or None when it is none.
+
+    Capstone does not decode REP before some instructions that ignore it: it is left out then.
+    """
+    for left_out in (b"", b"\xf2", b"\xf3", b"\xf2\xf3"):
+        plain = _without(code, left_out)
+        for size, name, operands in decode(mode, plain, 1):
+            return size + len(code) - len(plain), name, operands
+    return None
+
+
+def _without(code: bytes, prefixes: bytes) -> bytes:
+    opcode_at = len(code) - len(code.lstrip(bytes(PREFIXES)))
+    return code[:opcode_at].translate(None, prefixes) + code[opcode_at:]
+
+
 def disassemble(mode: Mode, code: bytes) -> str:
     """The first instruction of `code` in Intel syntax, or its bytes when it is none."""
-    for _, name, operands in decode(mode, code, 1):
-        return f"{name} {operands}".strip()
-    return f".byte {code.hex(' ')}"
+    decoded = decode_one(mode, code)
+    return f"{decoded[1]} {decoded[2]}".strip() if decoded else f".byte {code.hex(' ')}"
 
 
 def mnemonic(mode: Mode, code: bytes) -> str:
     """The name of the first instruction with its prefixes, or '.byte' when it is none."""
-    return next((name for _, name, _ in decode(mode, code, 1)), ".byte")
+    decoded = decode_one(mode, code)
+    return decoded[1] if decoded else ".byte"
 
 
 def length(mode: Mode, code: bytes) -> int:
     """Bytes of the first instruction; all there are when it is none."""
-    return next((size for size, _, _ in decode(mode, code, 1)), len(code))
+    decoded = decode_one(mode, code)
+    return decoded[0] if decoded else len(code)
 
 
 def has_prefix(code: bytes, prefixes: bytes) -> bool:

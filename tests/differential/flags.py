@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.differential.case import GENERAL
-from tests.differential.disassembly import Mode, decode
+from tests.differential.case import ECX
+from tests.differential.disassembly import Mode, decode, decode_one
 
 CF, PF, AF, ZF, SF, TF, IF, DF, OF = (1 << bit for bit in (0, 2, 4, 6, 7, 8, 9, 10, 11))
 ARITHMETIC = CF | PF | AF | ZF | SF | OF
@@ -31,8 +31,6 @@ _DEFINES_ALL = {"add", "adc", "sub", "sbb", "cmp", "neg", "xadd", "cmpxchg", "po
 _WIDTHS = {"byte": 8, "word": 16, "dword": 32}
 _WIDTH_OF_REGISTER = {8: r"[abcd][lh]", 32: r"e\w\w"}
 
-_ECX = GENERAL.index("ecx")
-
 
 def _width(operands: str) -> int:
     """Of the first operand, in bits."""
@@ -49,18 +47,20 @@ def _count(operands: str, registers: tuple[int, ...]) -> int:
     """The last operand of a shift, as the processor masks it."""
     last = operands.rsplit(",", 1)[-1].strip()
     if last == "cl":
-        return registers[_ECX] & 0x1F
+        return registers[ECX] & 0x1F
     return int(last, 0) & 0x1F if "," in operands else 1
 
 
 def undefined_flags(mode: Mode, code: bytes, registers: tuple[int, ...]) -> int:
     """The flags that may be anything after the first instruction of `code`."""
-    for _, name, operands in decode(mode, code, 1):
-        name = name.rpartition(" ")[2]
-        if name in _SHIFTS | _ROTATES | _DOUBLE_SHIFTS:
-            return _undefined_by_shift(name, operands, _count(operands, registers))
-        return _UNDEFINED.get(name, 0)
-    return 0
+    decoded = decode_one(mode, code)
+    if decoded is None:
+        return 0
+    _, name, operands = decoded
+    name = name.rpartition(" ")[2]
+    if name in _SHIFTS | _ROTATES | _DOUBLE_SHIFTS:
+        return _undefined_by_shift(name, operands, _count(operands, registers))
+    return _UNDEFINED.get(name, 0)
 
 
 def _undefined_by_shift(name: str, operands: str, count: int) -> int:
@@ -86,13 +86,12 @@ def undefined_after(mode: Mode, code: bytes, registers: tuple[int, ...]) -> int:
         name = name.rpartition(" ")[2]
         if name in _DEFINES_ALL:
             undefined = 0
+        elif name in _DOUBLE_SHIFTS and operands.endswith("cl"):
+            undefined |= ARITHMETIC
+        elif name in _SHIFTS | _ROTATES and operands.endswith("cl"):
+            undefined |= CF | AF | OF
         elif name in _SHIFTS | _ROTATES | _DOUBLE_SHIFTS:
-            by_cl = operands.endswith("cl")
-            undefined |= (
-                CF | AF | OF
-                if by_cl
-                else _undefined_by_shift(name, operands, _count(operands, registers))
-            )
+            undefined |= _undefined_by_shift(name, operands, _count(operands, registers))
         else:
             undefined |= _UNDEFINED.get(name, 0)
     return undefined

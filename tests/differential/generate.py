@@ -19,16 +19,21 @@ from tests.differential.case import (
     DATA32,
     DATA_END,
     DS,
+    EAX,
+    EBP,
+    EBX,
+    ECX,
+    EDI,
+    EDX,
     EIP,
+    ESI,
     ESP,
-    GENERAL,
     Case,
     default_registers,
 )
 from tests.differential.catalogue import Form, forms
 from tests.differential.disassembly import Mode
 
-_EAX, _ECX, _EDX, _ESI, _EDI = (GENERAL.index(name) for name in ("eax", "ecx", "edx", "esi", "edi"))
 _SEGMENT_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65"
 _OPERAND_SIZE, _ADDRESS_SIZE, _LOCK, _REPNE, _REP = b"\x66", b"\x67", b"\xf0", b"\xf2", b"\xf3"
 
@@ -39,19 +44,28 @@ _CORNERS = (
 )
 
 #: Forms that end most cases are drawn this often, others always.
-_RARE: Final = {"HLT": 0.05, "INT": 0.1, "INT3": 0.1, "INTO": 0.5}
+_RARE: Final = {
+    "HLT": 0.05,
+    "INTO": 0.5,
+    **dict.fromkeys(("INT", "INT1", "INT3", "UD1", "UD2", "ESC"), 0.1),
+}
 
+_BIT_TESTS: Final = ("BT", "BTS", "BTR", "BTC")
 _STRINGS: Final = ("MOVS", "CMPS", "STOS", "LODS", "SCAS", "INS", "OUTS")
 
 
 def _implied(mnemonic: str) -> tuple[int, ...]:
     """Registers that an instruction writes without naming them in its encoding."""
-    if mnemonic in ("MUL", "IMUL", "DIV", "IDIV", "CWD"):
-        return (_EAX, _EDX)
+    if mnemonic in ("MUL", "IMUL", "DIV", "IDIV", "CWD", "CMPXCHG8B"):
+        return (EAX, EDX)
+    if mnemonic in ("AAM", "AAD"):
+        return (EAX,)
+    if mnemonic in ("ENTER", "LEAVE"):
+        return (EBP,)
     if mnemonic.startswith("LOOP"):
-        return (_ECX,)
+        return (ECX,)
     if mnemonic in _STRINGS:
-        return (_EAX, _ECX, _ESI, _EDI)
+        return (EAX, ECX, ESI, EDI)
     return tuple(range(8)) if mnemonic == "POPA" else ()
 
 
@@ -173,8 +187,8 @@ class _Draft:
                 prefixes.append(prefixes[0])
         return b"".join(prefixes)
 
-    def _encode(self, form: Form) -> None:
-        """Append one instruction of the form."""
+    def _encode(self, form: Form, reg: int | None = None) -> None:
+        """Append one instruction of the form; `reg` is the ModRM field if it is given."""
         code = bytearray(self._prefixes(form))
         code += form.opcode
         if form.variants > 1:
@@ -184,15 +198,19 @@ class _Draft:
             code[-1] += variant
         self._clean.difference_update(_implied(form.mnemonic))
         if form.has_modrm:
-            code += self._modrm(form)
+            modrm = self._modrm(form, reg)
+            if form.mnemonic in _BIT_TESTS and modrm[0] >= 0xC0:
+                # With LOCK, which is #UD, Unicorn aborts the whole process.
+                code = code.replace(_LOCK, b"")
+            code += modrm
         elif not form.operands:
-            self._clean.discard(_EAX)
+            self._clean.discard(EAX)
         for kind, size in form.operands:
             if kind == "I":
                 code += self._immediate(self._size(size))
             elif kind == "O":
                 code += self._moffs()
-                self._clean.discard(_EAX)
+                self._clean.discard(EAX)
             elif kind == "J":
                 self._fix(len(code), 1 if size == "b" else 4 if self._wide else 2, relative=True)
                 code += bytes(self._fixups[-1].size)
@@ -215,16 +233,20 @@ class _Draft:
         self._clean.discard(number)
         return number
 
-    def _modrm(self, form: Form) -> bytes:
+    def _modrm(self, form: Form, reg: int | None = None) -> bytes:
         kinds = form.kinds
         if form.group is not None:
             reg = form.group
+        elif reg is not None:
+            pass
         elif "S" in kinds:
             reg = int(self._chance() * 6)
             if form.opcode == b"\x8e" and reg == 1 and self._chance() < 0.95:
                 reg = 3
         elif "C" in kinds:
             reg = self._random.choice((0, 0, 2, 3, 4, 1))
+        elif "D" in kinds:
+            reg = int(self._chance() * 8)
         else:
             reg = self._destination()
         if "R" in kinds or ("M" not in kinds and self._chance() < 0.35):
@@ -348,8 +370,8 @@ class _Draft:
             self._plain(b"\x99")
         else:
             self._plain(b"\xba" + self._word(int(self._chance() * 4)))
-        self._clean.discard(_EAX)
-        self._clean.discard(_EDX)
+        self._clean.discard(EAX)
+        self._clean.discard(EDX)
         self._encode(form)
 
     def _return_near(self, form: Form) -> None:
@@ -391,7 +413,7 @@ class _Draft:
             self._encode(form)
             return
         self._code.append(_OPERAND_SIZE + b"\xb8" + selector.to_bytes(2, "little"))
-        self._clean.discard(_EAX)
+        self._clean.discard(EAX)
         segment = self._random.choice((0, 2, 3, 4, 5))
         self._code.append(b"\x8e" + bytes((0xC0 | segment << 3,)))
 
@@ -407,6 +429,71 @@ class _Draft:
         else:
             self._load_segment(form)
 
+    def _load_far_pointer(self, form: Form) -> None:
+        """With a selector that can be loaded, where the mode looks at it."""
+        if self._mode == "real":
+            self._encode(form)
+            return
+        target, reg = self._target(), self._destination()
+        selector = DATA32.to_bytes(2, "little")
+        after = target + (4 if self._wide else 2)
+        self._code.append(_OPERAND_SIZE + b"\xc7\x05" + after.to_bytes(4, "little") + selector)
+        self._plain(form.opcode + self._absolute(reg, target))
+
+    def _bound(self, form: Form) -> None:
+        """With bounds, and an index that lies between them more often than not."""
+        target, index = self._target(), int(self._chance() * 5)
+        reg = self._destination()
+        self._plain(bytes((0xB8 | reg,)) + self._word(index - 1))
+        for distance, bound in enumerate((-1, 3)):
+            place = target + distance * (4 if self._wide else 2)
+            self._plain(b"\xc7" + self._absolute(0, place) + self._word(bound))
+        self._plain(form.opcode + self._absolute(reg, target))
+
+    def _bit_string(self, form: Form) -> None:
+        """With a bit offset in a register that stays within RAM."""
+        if form.group is not None:
+            self._encode(form)
+            return
+        reg = self._destination()
+        self._plain(bytes((0xB8 | reg,)) + self._word(self._random.randrange(-0x4000, 0x4000)))
+        self._encode(form, reg)
+
+    def _compare_pair(self, form: Form) -> None:
+        """With EDX:EAX equal to the operand, now and then but for a bit."""
+        target = self._target()
+        drawn, self._wide = self._wide, True
+        for reg, place in ((EAX, target), (EDX, target + 4)):
+            self._plain(b"\x8b" + self._absolute(reg, place))
+        if self._chance() < 0.3:
+            self._plain(bytes((0x40 | self._random.choice((EAX, EDX)),)))
+        self._wide = drawn
+        self._clean.difference_update(_implied(form.mnemonic))
+        assert form.group is not None
+        lock = _LOCK if self._chance() < 0.5 else b""
+        self._code.append(lock + form.opcode + self._absolute(form.group, target))
+
+    def _frame(self, form: Form) -> None:
+        """With EBP in the stack."""
+        drawn, self._wide = self._wide, True
+        self._plain(b"\x89\xe5")
+        self._wide = drawn
+        self._clean.discard(EBP)
+        self._encode(form)
+
+    def _translate(self, form: Form) -> None:
+        drawn, self._wide = self._wide, True
+        self._plain(bytes((0xB8 | EBX,)) + self._word(self._target()))
+        self._wide = drawn
+        self._clean.discard(EBX)
+        self._encode(form)
+
+    def _absolute(self, reg: int, address: int) -> bytes:
+        """ModRM and displacement of an address without registers, in the mode's address size."""
+        if self._mode == "flat32":
+            return bytes((reg << 3 | 5,)) + address.to_bytes(4, "little")
+        return bytes((reg << 3 | 6,)) + (address & 0xFFFF).to_bytes(2, "little")
+
     def _indirect(self, form: Form) -> None:
         """Store the target where the operand finds it: in a register or at an absolute address."""
         if not form.has_modrm:
@@ -420,21 +507,24 @@ class _Draft:
             self._plain(form.opcode + bytes((0xC0 | form.group << 3 | register,)))
             return
         target = self._target()
-        size = 4 if self._mode == "flat32" else 2
-        form_byte = 5 if self._mode == "flat32" else 6
-        place = target.to_bytes(size, "little")
-        self._with_code_address(b"\xc7" + bytes((form_byte,)) + place, ahead=2 if far else 1)
+        self._with_code_address(b"\xc7" + self._absolute(0, target), ahead=2 if far else 1)
         if far:
-            after = (target + (4 if self._wide else 2)).to_bytes(size, "little")
+            after = target + (4 if self._wide else 2)
             selector = int.from_bytes(self._code_selector(), "little")
-            self._plain(b"\xc7" + bytes((form_byte,)) + after + self._word(selector))
-        self._plain(form.opcode + bytes((form.group << 3 | form_byte,)) + place)
+            self._plain(b"\xc7" + self._absolute(0, after) + self._word(selector))
+        self._plain(form.opcode + self._absolute(form.group, target))
 
 
 _PRELUDES: Final[dict[str, Callable[[_Draft, Form], None]]] = {
     **dict.fromkeys(_STRINGS, _Draft._string),
     **dict.fromkeys(("DIV", "IDIV"), _Draft._divide),
     **dict.fromkeys(("CALL", "JMP"), _Draft._indirect),
+    **dict.fromkeys(("LES", "LDS", "LSS", "LFS", "LGS"), _Draft._load_far_pointer),
+    **dict.fromkeys(_BIT_TESTS, _Draft._bit_string),
+    **dict.fromkeys(("ENTER", "LEAVE"), _Draft._frame),
+    "BOUND": _Draft._bound,
+    "CMPXCHG8B": _Draft._compare_pair,
+    "XLAT": _Draft._translate,
     "RET": _Draft._return_near,
     "RETF": _Draft._return_far,
     "IRET": _Draft._return_from_interrupt,

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tests.differential.case import CODE32, EFLAGS, EIP, ESP, SS
-from tests.differential.disassembly import Mode, has_prefix, length, mnemonic, opcode
-from tests.differential.flags import TF
+from tests.differential.case import CODE32, EBP, EDI, EFLAGS, EIP, ESI, ESP, GENERAL, SS
+from tests.differential.disassembly import PREFIXES, Mode, has_prefix, length, mnemonic, opcode
+from tests.differential.flags import DF, TF
 from tests.differential.operands import accesses
 from tests.differential.outcome import Outcome, Stop
 
-_UD, _SS, _GP = 6, 12, 13
+_DB, _UD, _SS, _GP = 1, 6, 12, 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Step:
     before: tuple[int, ...]
     core: Outcome
     peer: Outcome
+    #: Names of what differs: registers, "outputs", "memory"; or "stop" alone. Each once.
+    differing: tuple[str, ...]
 
     def core_took(self, vector: int) -> bool:
         """Whether the core, and not Unicorn, took this exception at this instruction."""
@@ -41,12 +43,22 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class KnownFault:
-    """A fault of Unicorn."""
+    """A fault of Unicorn, or a result that processors need not share."""
 
     name: str
-    #: What a processor does instead, and where the manual says so.
+    #: What a processor does instead, or may do, and where the manual says so.
     proof: str
     explains: Callable[[Step], bool]
+
+
+def _only_upper_half_differs(step: Step) -> str | None:
+    """The one general register in whose upper half lies all of the difference, or None."""
+    (name, *others) = step.differing
+    if others or name not in GENERAL:
+        return None
+    number = GENERAL.index(name)
+    same = (step.core.registers[number] ^ step.peer.registers[number]) & 0xFFFF == 0
+    return name if same else None
 
 
 def _lock_without_right(step: Step) -> bool:
@@ -57,24 +69,37 @@ def _beyond_limit(step: Step) -> bool:
     limit = 0x1_0000 if step.mode == "real" else 0x1_0000_0000
     if not (step.core_took(_GP) or step.core_took(_SS)):
         return False
-    # A repeated instruction faults with its registers as the iteration before left them.
+    # A repeated instruction faults with its registers as the iteration before left them, or, with
+    # words in real mode, moved on already.
+    distance = -2 if step.before[EFLAGS] & DF else 2
+    moved_on = list(step.core.registers)
+    for number in (ESI, EDI):
+        moved_on[number] = moved_on[number] & ~0xFFFF | moved_on[number] - distance & 0xFFFF
     return any(
         access.offset + access.size > limit and (access.segment == SS) == (step.core.vector == _SS)
-        for registers in (step.before, step.core.registers)
+        for registers in (step.before, step.core.registers, tuple(moved_on))
         for access in accesses(step.mode, step.code, registers)
     )
 
 
+def _near_an_end_of_the_stack(step: Step, size: int, *pointers: int) -> bool:
+    """Whether one of these registers is less than so many bytes away from the ends of the stack."""
+    limit = 0x1_0000 if step.mode == "real" else 0x1_0000_0000
+    offsets = (step.before[pointer] % limit for pointer in pointers)
+    return any(offset > limit - size or offset < size for offset in offsets)
+
+
 def _stack_beyond_limit(step: Step) -> bool:
     name = mnemonic(step.mode, step.code).rpartition(" ")[2]
-    sp = step.before[ESP] & 0xFFFF
-    return (
-        step.mode == "real"
-        and step.core_took(_SS)
-        and name.startswith(("push", "pop", "call", "lcall", "ret", "iret", "enter", "leave"))
-        # The widest is PUSHAD.
-        and (sp > 0x1_0000 - 32 or sp < 32)
-    )
+    if not step.core_took(_SS):
+        return False
+    if name in ("enter", "leave"):
+        # ENTER pushes EBP, up to 30 frame pointers that it reads below EBP, and its own.
+        return _near_an_end_of_the_stack(step, 4 * 33, ESP, EBP)
+    # The widest of these is PUSHAD.
+    return name.startswith(
+        ("push", "pop", "call", "lcall", "ret", "iret")
+    ) and _near_an_end_of_the_stack(step, 32, ESP)
 
 
 def _fetch_beyond_limit(step: Step) -> bool:
@@ -156,12 +181,64 @@ def _pause_while_stepping(step: Step) -> bool:
     )
 
 
+def _int1(step: Step) -> bool:
+    return (
+        opcode(step.code)[0] == 0xF1
+        and step.core.vector == _DB
+        and step.peer.vector == _UD
+        and step.peer.registers == step.before
+    )
+
+
+def _hint_of_a_register(step: Step) -> bool:
+    plain = step.code.lstrip(bytes(PREFIXES))
+    return (
+        plain[:2] == b"\x0f\x18"
+        and plain[2] >= 0xC0
+        and step.core.stop is Stop.LIMIT
+        and step.peer.vector == _UD
+    )
+
+
+def _vex(step: Step) -> bool:
+    first, second = opcode(step.code)
+    return (
+        step.mode == "flat32"
+        and first in (0xC4, 0xC5)
+        and second is not None
+        and second >= 0xC0
+        and step.core_took(_UD)
+    )
+
+
+def _frame_pointer_as_wide_as_the_stack(step: Step) -> bool:
+    return mnemonic(step.mode, step.code) == "enter" and _only_upper_half_differs(step) == "ebp"
+
+
+def _second_part_beyond_64k(step: Step) -> bool:
+    name = mnemonic(step.mode, step.code).rpartition(" ")[2]
+    if name.startswith("retf") and step.mode == "real":
+        return step.before[ESP] & 0xFFFF > 0x1_0000 - 8
+    wide_address = (step.mode == "flat32") ^ has_prefix(step.code, b"\x67")
+    return (
+        name in ("les", "lds", "lss", "lfs", "lgs", "bound", "sgdt", "sidt", "cmpxchg8b")
+        and not wide_address
+        and any(
+            access.offset > 0x1_0000 - 8 for access in accesses(step.mode, step.code, step.before)
+        )
+    )
+
+
 def _int6(step: Step) -> bool:
     return (
         opcode(step.code) == (0xCD, 6)
         and step.core.vector == step.peer.vector == _UD
         and step.peer.registers == step.before
     )
+
+
+def _smsw(step: Step) -> bool:
+    return mnemonic(step.mode, step.code) == "smsw" and _only_upper_half_differs(step) is not None
 
 
 KNOWN_FAULTS: Final = (
@@ -230,9 +307,44 @@ KNOWN_FAULTS: Final = (
         "SDM vol. 2, INT n/INTO/INT3/INT1: a software interrupt returns to the next instruction",
         _int6,
     ),
+    KnownFault(
+        "INT1 is an invalid opcode",
+        "SDM vol. 2, INT n/INTO/INT3/INT1: F1 generates a debug exception",
+        _int1,
+    ),
+    KnownFault(
+        "0F 18 with a register is an invalid opcode",
+        "SDM vol. 2, appendix A, table A-6: in group 16 what is no prefetch is a reserved NOP",
+        _hint_of_a_register,
+    ),
+    KnownFault(
+        "VEX prefixes are taken without AVX",
+        "SDM vol. 2, LDS/LES/LFS/LGS/LSS: #UD when the source is not in memory",
+        _vex,
+    ),
+    KnownFault(
+        "ENTER writes as much of EBP as the stack is wide",
+        "SDM vol. 2, ENTER, Operation: EBP or BP by operand size",
+        _frame_pointer_as_wide_as_the_stack,
+    ),
+    KnownFault(
+        "the second part of an operand lies beyond the reach of 16-bit addresses",
+        "SDM vol. 1, 3.3.5: with 16-bit addresses an offset has 16 bits",
+        _second_part_beyond_64k,
+    ),
+)
+
+#: Where the manual leaves a result open: each with the section that says so.
+UNDEFINED_RESULTS: Final = (
+    KnownFault(
+        "SMSW leaves the upper half of a register undefined",
+        "SDM vol. 2, SMSW: the upper 16 bits of a 32-bit register are undefined",
+        _smsw,
+    ),
 )
 
 
 def explain(step: Step) -> KnownFault | None:
-    """The fault that accounts for a step's difference, if it is known."""
-    return next((fault for fault in KNOWN_FAULTS if fault.explains(step)), None)
+    """The fault, or the undefined result, that accounts for a step's difference, if it is known."""
+    candidates = (*KNOWN_FAULTS, *UNDEFINED_RESULTS)
+    return next((fault for fault in candidates if fault.explains(step)), None)

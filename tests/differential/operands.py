@@ -8,10 +8,14 @@ from typing import NamedTuple
 import capstone
 from capstone import x86_const
 
-from tests.differential.case import CS, EIP, REGISTERS, SS
+from tests.differential.case import CS, EAX, EBX, EIP, REGISTERS, SS
 from tests.differential.disassembly import Mode
 
 _DS = REGISTERS.index("ds")
+_SEGMENT_PREFIXES = {
+    prefix: REGISTERS.index(name)
+    for prefix, name in zip(b"\x26\x2e\x36\x64\x65", ("es", "cs", "ss", "fs", "gs"), strict=True)
+}
 
 
 class Access(NamedTuple):
@@ -24,7 +28,8 @@ class Access(NamedTuple):
 
 
 _WRITERS = re.compile(
-    r"ro[lr]|rc[lr]|sa[lr]|sh[lr]d?|set\w+|dec|inc|not|neg|ins[bwd]|cmpxchg|xadd|bt[rsc]"
+    r"ro[lr]|rc[lr]|sa[lr]|sh[lr]d?|set\w+|dec|inc|not|neg|ins[bwd]|cmpxchg(8b)?|xadd|bt[rsc]"
+    r"|s[gi]dt|smsw"
 )
 
 
@@ -48,6 +53,21 @@ def _value(decoder: capstone.Cs, register: int, registers: tuple[int, ...]) -> i
     return registers[REGISTERS.index(f"e{name}")] & 0xFFFF
 
 
+def _bit_string_offset(
+    decoder: capstone.Cs, instruction: capstone.CsInsn, size: int, registers: tuple[int, ...]
+) -> int:
+    """How far from its address BT and its kin reach for a bit whose number is in a register."""
+    name = instruction.mnemonic.rpartition(" ")[2]
+    last = instruction.operands[-1]
+    if not re.fullmatch("bt[src]?", name) or last.type != x86_const.X86_OP_REG:
+        return 0
+    bits = 8 * size
+    number = _value(decoder, last.reg, registers) & (1 << bits) - 1
+    if number >> (bits - 1):
+        number -= 1 << bits
+    return number // bits * size
+
+
 def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access]:
     """The accesses to the memory operands of one instruction, of a repeated one its first."""
     decoder = _DECODERS[mode]
@@ -59,6 +79,10 @@ def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access
     if instruction is None:
         return []
     mask = 0xFFFF if instruction.addr_size == 2 else 0xFFFF_FFFF
+    if instruction.mnemonic.endswith("xlatb"):
+        # Capstone does not tell its operand.
+        segment = _SEGMENT_PREFIXES.get(instruction.prefix[1], _DS)
+        return [Access(segment, registers[EBX] + (registers[EAX] & 0xFF) & mask, 1, False)]
     found = []
     for operand in instruction.operands:
         if operand.type != x86_const.X86_OP_MEM:
@@ -72,6 +96,7 @@ def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access
             segment = REGISTERS.index(decoder.reg_name(memory.segment))
         else:
             segment = SS if base_name in ("bp", "ebp", "esp", "sp") else _DS
+        offset += _bit_string_offset(decoder, instruction, operand.size, registers)
         written = bool(operand.access & capstone.CS_AC_WRITE)
         # Capstone marks these operands as read only.
         written |= _WRITERS.fullmatch(instruction.mnemonic.rpartition(" ")[2]) is not None

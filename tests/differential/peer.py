@@ -19,6 +19,7 @@ from tests.differential.case import (
     EFLAGS,
     EIP,
     GDT,
+    IDT,
     RAM,
     REGISTERS,
     Case,
@@ -94,6 +95,10 @@ class Peer:
         engine.hook_add(insn, self._on_out, None, 1, 0, x86_const.UC_X86_INS_OUT)
         if mode == "flat32":
             engine.reg_write(x86_const.UC_X86_REG_GDTR, (0, GDT, DATA32 + 7, 0))
+            engine.reg_write(x86_const.UC_X86_REG_IDTR, (0, IDT, 0x7FF, 0))
+        else:
+            engine.reg_write(x86_const.UC_X86_REG_GDTR, (0, 0, 0xFFFF, 0))
+            engine.reg_write(x86_const.UC_X86_REG_IDTR, (0, 0, 0x3FF, 0))
         engine.reg_write(x86_const.UC_X86_REG_CR0, CR0 | (mode == "flat32"))
         self._registers = _RegisterFile(engine)
         self._pristine = engine.context_save()

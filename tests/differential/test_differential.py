@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from textwrap import indent
 
 import pytest
 
-from tests.differential.__main__ import run
-from tests.differential.agreement import Comparison, assert_agree
+from tests.differential.agreement import Comparison, Verdict, assert_agree
+from tests.differential.campaign import run
 from tests.differential.case import (
     DATA,
     EFLAGS,
@@ -117,3 +118,18 @@ def test_shrinking_keeps_what_fails() -> None:
     assert smallest.registers[0] == 0x2345
     assert smallest.registers[1] == 0
     assert smallest.registers[EFLAGS] == 2
+
+
+class Aborting(Comparison):
+    """Takes the process down at case 7 of seed 3, as Unicorn does for LOCK BT of a register."""
+
+    def compare(self, case: Case) -> Verdict:
+        if case == Generator(self.mode, 3).case(7):
+            os.abort()
+        return super().compare(case)
+
+
+def test_a_case_that_aborts_is_left_out_and_counted() -> None:
+    campaign = run("real", seed=3, cases=20, comparison=Aborting)
+    assert campaign.cases == 19
+    assert [n for what, n in campaign.reasons.items() if what.startswith("Unicorn aborts")] == [1]

@@ -25,6 +25,12 @@ INCREMENTS = {
     "lock cmpxchg byte": """
         mov al, [edi]; retry: mov dl, al; inc dl; lock cmpxchg [edi], dl; jne retry
     """,
+    "lock cmpxchg8b": """
+        mov esi, ecx
+        mov eax, [edi]; mov edx, [edi+4]
+        retry: mov ebx, eax; mov ecx, edx; add ebx, 1; adc ecx, 0; lock cmpxchg8b [edi]; jne retry
+        mov ecx, esi
+    """,
     "xchg spin lock": """
         take: mov eax, 1; xchg eax, [edi+64]; test eax, eax; jz taken; pause; jmp take
         taken: mov eax, [edi]; inc eax; mov [edi], eax; mov dword ptr [edi+64], 0
@@ -176,3 +182,29 @@ def test_cmpxchg(memory: x86.Memory, source: str, memory_value: int, eax: int, z
     assert vcpu.eax == eax
     assert bool(vcpu.eflags & 1 << 6) is zero
     assert word32(memory) == (9 if zero else memory_value)
+
+
+def test_cmpxchg8b_is_one_access_of_eight_bytes(memory: x86.Memory) -> None:
+    """Each vCPU only ever writes both halves equal, and would see a half of the other."""
+    body = """
+        mov esi, ecx
+        mov eax, [edi]; mov edx, eax
+        retry: cmp eax, edx; jne torn
+        lea ebx, [eax+1]; mov ecx, ebx; lock cmpxchg8b [edi]; jne retry
+        mov ecx, esi; jmp whole
+        torn: ud2
+        whole:
+    """
+    vcpus = run_together([body] * 2, memory)
+    assert [vcpu.ecx for vcpu in vcpus] == [0, 0]
+    assert memory.read(DATA, 8) == (2 * TURNS).to_bytes(4, "little") * 2
+
+
+def test_cmpxchg8b_across_two_pages(memory: x86.Memory) -> None:
+    vcpu = flat32("lock cmpxchg8b [edi]; hlt", memory=memory)
+    place = DATA + 0x1000 - 3
+    memory.write(place, bytes(range(8)))
+    vcpu.edi, vcpu.ebx, vcpu.ecx = place, 0x44332211, 0x88776655
+    vcpu.edx, vcpu.eax = 0x07060504, 0x03020100
+    assert vcpu.run() == x86.EXIT_HLT
+    assert memory.read(place - 1, 10) == b"\0\x11\x22\x33\x44\x55\x66\x77\x88\0"

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 import x86core as x86
-from tests.support import CODE, DATA, FLAG_IF, RAM, Event, delivered, flat32, run, word32
+from tests.support import (
+    CODE,
+    DATA,
+    DATA32,
+    FLAG_IF,
+    FLAG_ZF,
+    RAM,
+    Event,
+    delivered,
+    flat32,
+    run,
+    word32,
+)
 
 DEVICE = 0x20_0000
 
@@ -71,6 +85,11 @@ def test_read_completes_at_the_next_run(register: str, size: int) -> None:
         (f"lock add [{DEVICE}], eax", 0x105, 5),
         (f"lock xadd [{DEVICE}], eax", 0x105, 0x100),
         (f"sub dword ptr [{DEVICE}], 1", 0xFF, 5),
+        (f"bts dword ptr [{DEVICE}], 0", 0x101, 5),
+        (f"btc [{DEVICE}], eax", 0x120, 5),
+        (f"lock btr dword ptr [{DEVICE}], 8", 0, 5),
+        (f"shld [{DEVICE}], eax, 4", 0x1000, 5),
+        (f"shrd [{DEVICE}], eax, 4", 0x50000010, 5),
     ],
 )
 def test_read_modify_write(source: str, after: int, eax: int) -> None:
@@ -91,6 +110,40 @@ def test_cmpxchg_that_succeeds_and_one_that_fails() -> None:
     assert device.serve(vcpu) == "EXIT_HLT"
     assert device.word() == 0x777
     assert (vcpu.eax, vcpu.ebx) == (0x777, 1)
+
+
+@pytest.mark.parametrize("lock", ["", "lock "])
+def test_cmpxchg8b_that_succeeds_and_one_that_fails(lock: str) -> None:
+    vcpu = flat32(f"{lock}cmpxchg8b [{DEVICE}]; jnz over; {lock}cmpxchg8b [{DEVICE}]; over: hlt")
+    vcpu.eax, vcpu.edx, vcpu.ebx, vcpu.ecx = 0x100, 0x200, 0x11, 0x22
+    device = Device(struct.pack("<2I", 0x100, 0x200))
+    assert device.serve(vcpu) == "EXIT_HLT"
+    assert bytes(device.content[:8]) == struct.pack("<2I", 0x11, 0x22)
+    assert (vcpu.eax, vcpu.edx, vcpu.eflags & FLAG_ZF) == (0x11, 0x22, 0)
+    halves = [("read", 0, 4), ("read", 4, 4), ("write", 0, 4), ("write", 4, 4)]
+    assert device.accesses == halves * 2
+
+
+def test_enter_and_leave_in_device_memory() -> None:
+    """Five accesses of one instruction, some with the answers of others."""
+    vcpu = flat32("enter 8, 3; hlt")
+    vcpu.esp, vcpu.ebp = DEVICE + 64, DEVICE + 32
+    device = Device()
+    device.content[24:32] = struct.pack("<2I", 0x2222, 0x1111)
+    assert device.serve(vcpu) == "EXIT_HLT"
+    assert (vcpu.ebp, vcpu.esp) == (DEVICE + 60, DEVICE + 64 - 16 - 8)
+    assert struct.unpack("<4I", device.content[48:64]) == (DEVICE + 60, 0x2222, 0x1111, DEVICE + 32)
+    assert [offset for kind, offset, _ in device.accesses if kind == "write"] == [60, 56, 52, 48]
+    assert [offset for kind, offset, _ in device.accesses if kind == "read"] == [28, 24]
+
+
+def test_a_far_pointer_and_bounds() -> None:
+    vcpu = flat32(f"les ecx, [{DEVICE}]; bound ecx, [{DEVICE + 8}]; mov ebx, 1; hlt")
+    vcpu.ebx = 0
+    device = Device(struct.pack("<IHHii", 7, DATA32, 0, -1, 7))
+    assert device.serve(vcpu) == "EXIT_HLT"
+    assert (vcpu.ecx, vcpu.es.selector, vcpu.ebx) == (7, DATA32, 1)
+    assert device.accesses == [("read", 0, 4), ("read", 4, 2), ("read", 8, 4), ("read", 12, 4)]
 
 
 def test_compare_only_reads() -> None:
