@@ -12,7 +12,8 @@ from statistics import geometric_mean
 
 from bench.engines import CoreEngine
 from bench.idling import IdleCore, IdleMachine
-from bench.loops import LOOPS, Loop
+from bench.loops import LOOPS, PROGRAMS, STRINGS, Loop
+from bench.memcpy import HostCopy
 from bench.parallel import instruction_rate
 
 
@@ -34,18 +35,44 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class LoopRow:
-    """Millions of guest instructions per second in a loop."""
+    """Millions of guest instructions per second in a loop; `in_mean`: whether it is of LOOPS."""
 
     loop: str
     summary: str
     instructions: int
     mips: float
     peer_mips: float | None
+    in_mean: bool = True
 
     @property
     def ratio(self) -> float | None:
         """Times the peer."""
         return None if self.peer_mips is None else self.mips / self.peer_mips
+
+
+@dataclass(frozen=True, slots=True)
+class StringRow:
+    """Bytes per nanosecond of the host that a repeated string instruction moves.
+
+    The core counts it as one instruction, Unicorn each repetition: `instructions` and `mips` are
+    the core's, and no measure of it beside another. `memcpy_bytes_per_ns` is the host's own speed
+    in copying as many bytes at a time.
+    """
+
+    loop: str
+    summary: str
+    instructions: int
+    mips: float
+    bytes: int
+    bytes_per_ns: float
+    peer_bytes_per_ns: float | None
+    memcpy_bytes_per_ns: float
+
+    @property
+    def ratio(self) -> float | None:
+        """Times the peer, in bytes."""
+        peer = self.peer_bytes_per_ns
+        return None if peer is None else self.bytes_per_ns / peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +102,7 @@ class ParallelRow:
         return self.two / self.one
 
 
-Row = LoopRow | ExitRow | ParallelRow
+Row = LoopRow | StringRow | ExitRow | ParallelRow
 
 
 def require_peer() -> str:
@@ -97,21 +124,16 @@ def run(settings: Settings) -> Iterator[Row]:
     """
     if settings.peer:
         require_peer()
-    for loop in LOOPS:
+    for loop in (*LOOPS, *PROGRAMS):
         yield measure_loop(loop, settings)
+    for loop in STRINGS:
+        yield measure_string(loop, settings)
     yield from measure_exits(settings)
 
 
 def measure_loop(loop: Loop, settings: Settings) -> LoopRow:
     """Time one loop, once both engines have come to the same state by as many instructions."""
-    core = CoreEngine(loop.name)
-    contestants: list[Callable[[], float]] = [lambda: core.run(loop.size)]
-    if settings.peer:
-        from bench.peer import UnicornEngine, check_agreement
-
-        peer = UnicornEngine(loop.name)
-        check_agreement(core, peer, loop.size)
-        contestants.append(lambda: peer.run(loop.size))
+    core, contestants = _engines(loop, settings)
     seconds = [min(turns) for turns in _alternate(contestants, settings.repeats)]
     mips = [core.instructions / each / 1e6 for each in seconds]
     return LoopRow(
@@ -120,7 +142,40 @@ def measure_loop(loop: Loop, settings: Settings) -> LoopRow:
         instructions=core.instructions,
         mips=mips[0],
         peer_mips=mips[1] if settings.peer else None,
+        in_mean=loop in LOOPS,
     )
+
+
+def measure_string(loop: Loop, settings: Settings) -> StringRow:
+    """Time one string instruction, after the same checks, and the host's memcpy()."""
+    core, contestants = _engines(loop, settings)
+    host = HostCopy(loop.string_bytes // loop.size)
+    contestants.append(lambda: host.copies(loop.size))
+    seconds = [min(turns) for turns in _alternate(contestants, settings.repeats)]
+    rates = [loop.string_bytes / each / 1e9 for each in seconds]
+    return StringRow(
+        loop=loop.name,
+        summary=loop.summary,
+        instructions=core.instructions,
+        mips=core.instructions / seconds[0] / 1e6,
+        bytes=loop.string_bytes,
+        bytes_per_ns=rates[0],
+        peer_bytes_per_ns=rates[1] if settings.peer else None,
+        memcpy_bytes_per_ns=rates[-1],
+    )
+
+
+def _engines(loop: Loop, settings: Settings) -> tuple[CoreEngine, list[Callable[[], float]]]:
+    """The core, and a run of each engine; they have been found to agree."""
+    core = CoreEngine(loop)
+    contestants: list[Callable[[], float]] = [lambda: core.run(loop.size)]
+    if settings.peer:
+        from bench.peer import UnicornEngine, check_agreement
+
+        peer = UnicornEngine(loop)
+        check_agreement(core, peer, loop.size)
+        contestants.append(lambda: peer.run(loop.size))
+    return core, contestants
 
 
 def measure_exits(settings: Settings) -> Iterator[ExitRow]:
@@ -153,8 +208,9 @@ def measure_parallel(settings: Settings) -> ParallelRow:
 
 
 def mean_ratio(rows: Sequence[Row]) -> float | None:
-    """The geometric mean of the loops' ratios; None without a peer."""
-    ratios = [row.ratio for row in rows if isinstance(row, LoopRow) and row.ratio is not None]
+    """The geometric mean of the ratios of LOOPS; None without a peer."""
+    loops = [row for row in rows if isinstance(row, LoopRow) and row.in_mean]
+    ratios = [row.ratio for row in loops if row.ratio is not None]
     return geometric_mean(ratios) if ratios else None
 
 

@@ -10,8 +10,16 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bench.core import ExitRow, LoopRow, ParallelRow, Row, mean_ratio
+from bench.core import ExitRow, LoopRow, ParallelRow, Row, StringRow, mean_ratio
 from bench.units import NOTHING, count
+
+_LOOPS = "The geometric mean is that of the loops above it; the others stand beside it."
+
+_STRINGS = (
+    "64 KiB at a time. Bytes are compared and not instructions, because a REP is one instruction to"
+    " x86core (MIPS: as it counts), and one for each repetition to Unicorn. memcpy() is the host's"
+    " own, over as many bytes."
+)
 
 _EXITS = (
     "VCPU.run() is called on a loop of MWAIT that exits each time. Machine.run() is the same guest"
@@ -26,7 +34,10 @@ def tables(rows: Sequence[Row], cpu: int | None) -> Group:
     """A table for each kind of row that there is. `cpu`: where all but the parallel vCPUs ran."""
     shown: list[Table | Text] = []
     if loops := [row for row in rows if isinstance(row, LoopRow)]:
-        shown += [_heading("Million guest instructions per second"), _loops(loops)]
+        shown += [_heading("Million guest instructions per second"), _loops(loops), Text(_LOOPS)]
+    if strings := [row for row in rows if isinstance(row, StringRow)]:
+        shown += [_heading("String instructions: bytes per nanosecond of the host")]
+        shown += [_strings(strings), Text(_STRINGS)]
     if exits := [row for row in rows if isinstance(row, ExitRow)]:
         shown += [_heading("Idle exits per second"), _exits(exits), Text(_EXITS)]
     pinned = "The host does not allow pinning." if cpu is None else f"Pinned to CPU {cpu}."
@@ -42,6 +53,7 @@ def parts(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "loops": [_as_dict(row) for row in rows if isinstance(row, LoopRow)],
         "loops_mean_ratio": mean_ratio(rows),
+        "strings": [_as_dict(row) for row in rows if isinstance(row, StringRow)],
         "exits": [_as_dict(row) for row in rows if isinstance(row, ExitRow)],
         "parallel": [_as_dict(row) for row in rows if isinstance(row, ParallelRow)],
     }
@@ -61,15 +73,36 @@ def _loops(rows: Sequence[LoopRow]) -> Table:
     for heading in ("instructions", "x86core", "Unicorn", "ratio"):
         shown.add_column(heading, justify="right")
     for row in rows:
+        if row.in_mean:
+            _add_loop(shown, row)
+    shown.add_section()
+    shown.add_row(Text("geometric mean", style="bold"), "", "", "", _hundredths(mean_ratio(rows)))
+    shown.add_section()
+    for row in rows:
+        if not row.in_mean:
+            _add_loop(shown, row)
+    return shown
+
+
+def _add_loop(shown: Table, row: LoopRow) -> None:
+    figures = [count(figure) for figure in (row.instructions, row.mips, row.peer_mips)]
+    shown.add_row(row.summary, *figures, _hundredths(row.ratio))
+
+
+def _strings(rows: Sequence[StringRow]) -> Table:
+    shown = Table()
+    shown.add_column("instruction")
+    for heading in ("MIPS", "x86core", "Unicorn", "ratio", "memcpy()"):
+        shown.add_column(heading, justify="right")
+    for row in rows:
         shown.add_row(
             row.summary,
-            count(row.instructions),
-            count(row.mips),
-            count(row.peer_mips),
-            _times(row.ratio),
+            _hundredths(row.mips),
+            _hundredths(row.bytes_per_ns),
+            _hundredths(row.peer_bytes_per_ns),
+            _hundredths(row.ratio),
+            _hundredths(row.memcpy_bytes_per_ns),
         )
-    shown.add_section()
-    shown.add_row(Text("geometric mean", style="bold"), "", "", "", _times(mean_ratio(rows)))
     return shown
 
 
@@ -80,7 +113,7 @@ def _exits(rows: Sequence[ExitRow]) -> Table:
         shown.add_column(heading, justify="right")
     for row in rows:
         shown.add_row(
-            row.through, count(row.per_second), count(row.peer_per_second), _times(row.ratio)
+            row.through, count(row.per_second), count(row.peer_per_second), _hundredths(row.ratio)
         )
     return shown
 
@@ -90,9 +123,9 @@ def _parallel(rows: Sequence[ParallelRow]) -> Table:
     for heading in ("one vCPU", "two vCPUs", "ratio"):
         shown.add_column(heading, justify="right")
     for row in rows:
-        shown.add_row(count(row.one / 1e6), count(row.two / 1e6), _times(row.ratio))
+        shown.add_row(count(row.one / 1e6), count(row.two / 1e6), _hundredths(row.ratio))
     return shown
 
 
-def _times(ratio: float | None) -> str:
-    return NOTHING if ratio is None else f"{ratio:.2f}"
+def _hundredths(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import x86core
-from bench.loops import CODE_ADDRESS, RAM_SIZE, STACK_TOP, image
+from bench.loops import CODE_ADDRESS, RAM_SIZE, Loop, image
 
 #: CF, PF, AF, ZF, SF and OF.
 ARITHMETIC_FLAGS = 0x8D5
@@ -40,9 +40,10 @@ class State:
 class CoreEngine:
     """`x86core.VCPU.run` until it exits on HLT."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
         memory = x86core.Memory(RAM_SIZE)
-        memory.write(0, image(name))
+        memory.write(0, image(loop.name))
         self.vcpu = x86core.VCPU(memory)
         self.vcpu.userspace_exits = x86core.USERSPACE_EXIT_HLT
         self.instructions = 0  # retired in the last run
@@ -50,7 +51,11 @@ class CoreEngine:
     def run(self, size: int) -> float:
         """Start over with `size` in ECX and run until HLT; the seconds that it took."""
         vcpu = self.vcpu
-        vcpu.start_flat32(CODE_ADDRESS, STACK_TOP)
+        if self.loop.real_mode:
+            vcpu.start_real_mode(0, CODE_ADDRESS)
+        else:
+            vcpu.start_flat32(CODE_ADDRESS)
+        vcpu.esp = self.loop.stack_top
         for register in ("eax", "edx", "ebx", "ebp", "esi", "edi"):
             setattr(vcpu, register, 0)
         vcpu.ecx = size

@@ -10,11 +10,15 @@ import unicorn
 from unicorn import x86_const
 
 from bench.engines import ARITHMETIC_FLAGS, REGISTERS, CoreEngine, EngineError, State
-from bench.loops import CODE_ADDRESS, RAM_SIZE, STACK_TOP, image
+from bench.loops import CODE_ADDRESS, RAM_SIZE, Loop, image
 
 VERSION: str = unicorn.__version__
 
 _REGISTER_NUMBERS = [getattr(x86_const, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
+
+_SEGMENT_NUMBERS = [
+    getattr(x86_const, f"UC_X86_REG_{name}") for name in ("ES", "SS", "DS", "FS", "GS")
+]
 
 _HLT_LENGTH = 1
 
@@ -25,8 +29,8 @@ _STOP_AGAIN_SECONDS = 0.005
 _NOWHERE = RAM_SIZE
 
 
-def _emulator(name: str) -> unicorn.Uc:
-    emulator = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
+def _emulator(name: str, mode: int = unicorn.UC_MODE_32) -> unicorn.Uc:
+    emulator = unicorn.Uc(unicorn.UC_ARCH_X86, mode)
     emulator.mem_map(0, RAM_SIZE)
     emulator.mem_write(0, image(name))
     return emulator
@@ -35,9 +39,13 @@ def _emulator(name: str) -> unicorn.Uc:
 class UnicornEngine:
     """`Uc.emu_start` until it stops at HLT."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._emulator = _emulator(name)
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._emulator = self._new_emulator()
+
+    def _new_emulator(self) -> unicorn.Uc:
+        mode = unicorn.UC_MODE_16 if self._loop.real_mode else unicorn.UC_MODE_32
+        return _emulator(self._loop.name, mode)
 
     def run(self, size: int) -> float:
         """Start over with `size` in ECX and run until HLT; the seconds that it took."""
@@ -55,14 +63,17 @@ class UnicornEngine:
     def address_after(self, size: int, count: int) -> int:
         """EIP after exactly `count` instructions of the program."""
         # Code that was translated for running freely would not be counted: a new emulator.
-        emulator = _emulator(self._name)
+        emulator = self._new_emulator()
         self._run(emulator, size, count)
         return int(emulator.reg_read(x86_const.UC_X86_REG_EIP))
 
-    @staticmethod
-    def _run(emulator: unicorn.Uc, size: int, count: int = 0) -> float:
+    def _run(self, emulator: unicorn.Uc, size: int, count: int = 0) -> float:
+        start_values = {"ecx": size, "esp": self._loop.stack_top}
         for name, number in zip(REGISTERS, _REGISTER_NUMBERS, strict=True):
-            emulator.reg_write(number, {"ecx": size, "esp": STACK_TOP}.get(name, 0))
+            emulator.reg_write(number, start_values.get(name, 0))
+        if self._loop.real_mode:
+            for number in _SEGMENT_NUMBERS:
+                emulator.reg_write(number, 0)
         seconds: list[float] = []
         failures: list[Exception] = []
 
@@ -96,7 +107,9 @@ def check_agreement(core: CoreEngine, peer: UnicornEngine, size: int) -> None:
     """Run the program on both and compare what it leaves and how many instructions it takes.
 
     Unicorn does not count, but can stop after a given number: one instruction less than the core
-    has retired must leave it just before the HLT, which no program here passes. Raises EngineError.
+    has retired must leave it just before the HLT, which no program here passes. A string
+    instruction with REP is one instruction to the core; to Unicorn, so is each repetition, and then
+    the end. Raises EngineError.
     """
     core.run(size)
     peer.run(size)
@@ -104,7 +117,8 @@ def check_agreement(core: CoreEngine, peer: UnicornEngine, size: int) -> None:
     if different:
         raise EngineError(f"x86core and Unicorn disagree on {', '.join(different)}")
     halt = core.vcpu.eip - _HLT_LENGTH
-    if peer.address_after(size, core.instructions - 1) != halt:
+    repetitions = core.loop.repetitions * size
+    if peer.address_after(size, core.instructions - 1 + repetitions) != halt:
         raise EngineError(f"Unicorn does not take the core's {core.instructions:,} instructions")
 
 

@@ -9,12 +9,15 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.engines import CoreEngine
 from bench.idling import IdleCore, IdleMachine
-from bench.loops import LOOPS, Loop
+from bench.loops import LOOPS, PROGRAMS, STRINGS, Loop
+from bench.memcpy import HostCopy
 
 _ROUNDS = 3
 _EXITS = 200_000
 
-each_loop = pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
+each_loop = pytest.mark.parametrize(
+    "loop", [*LOOPS, *PROGRAMS, *STRINGS], ids=lambda loop: loop.name
+)
 
 
 class Idler(Protocol):
@@ -23,20 +26,27 @@ class Idler(Protocol):
 
 @each_loop
 def test_loop_x86core(benchmark: BenchmarkFixture, loop: Loop) -> None:
-    engine = CoreEngine(loop.name)
+    engine = CoreEngine(loop)
     benchmark.group = f"{loop.name}: {loop.summary}"
     benchmark.pedantic(engine.run, (loop.size,), rounds=_ROUNDS, warmup_rounds=1)
     benchmark.extra_info["instructions"] = engine.instructions
-    assert 0.8e8 < engine.instructions < 1.2e8
+    assert 0.8e8 < engine.instructions < 1.2e8 or loop.string_bytes > 1e8
 
 
 @each_loop
 def test_loop_unicorn(benchmark: BenchmarkFixture, loop: Loop) -> None:
     peer = pytest.importorskip("bench.peer")
-    engine = peer.UnicornEngine(loop.name)
-    peer.check_agreement(CoreEngine(loop.name), engine, loop.size)
+    engine = peer.UnicornEngine(loop)
+    peer.check_agreement(CoreEngine(loop), engine, loop.size)
     benchmark.group = f"{loop.name}: {loop.summary}"
     benchmark.pedantic(engine.run, (loop.size,), rounds=_ROUNDS)
+
+
+def test_memcpy_of_the_host(benchmark: BenchmarkFixture) -> None:
+    loop = STRINGS[0]
+    host = HostCopy(loop.string_bytes // loop.size)
+    benchmark.group = f"{loop.name}: {loop.summary}"
+    benchmark.pedantic(host.copies, (loop.size,), rounds=_ROUNDS, warmup_rounds=1)
 
 
 def test_exits_vcpu_run(benchmark: BenchmarkFixture) -> None:

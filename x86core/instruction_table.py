@@ -1,4 +1,4 @@
-"""The instruction table as a page of the docs: `python -m x86core.instruction_table` prints Markdown.
+"""The instruction table as a page of the docs, in Markdown: `python -m x86core.instruction_table`.
 
 All of it is read from isa.py, from what instances.py makes of it and from the sources of the
 handlers, so that it tells what is built.
@@ -19,19 +19,22 @@ HANDLERS = Path(__file__).parent / "handlers"
 INTRODUCTION = """\
 # Instructions
 
-Made by `python -m x86core.instruction_table` from `x86core/isa.py`, which explains how opcodes and operands are
-written.
+Made by `python -m x86core.instruction_table` from `x86core/isa.py`, which explains how opcodes and
+operands are written.
 
-**Arithmetic flags**: what the instruction does to CF, PF, AF, ZF, SF and OF, as far as it matters for leaving out
-their computation. *none*: it neither reads nor writes them; *overwrites*: nothing is left of those before it;
-*keeps CF*: the same but for CF or, with a count of 0, all of them; *may read*: anything else.
+**Arithmetic flags**: what the instruction does to CF, PF, AF, ZF, SF and OF, as far as it matters
+for leaving out their computation. *none*: it neither reads nor writes them; *overwrites*: nothing
+is left of those before it; *keeps CF*: the same but for CF or, with a count of 0, all of them;
+*may read*: anything else.
 
-**Prefixes**: those with a meaning beyond operand size, address size and segment. LOCK needs the destination in memory.
+**Prefixes**: those with a meaning beyond operand size, address size and segment. LOCK needs the
+destination in memory.
 
-**Compiled forms**: the functions that the handler is compiled to. Operands (`r` register, `m` memory, `i` immediate,
-*implied* for none that it could tell apart); operand widths in bits, where it has more than one meaning; how memory is
-reached: the quick forms *flat*, *flat_indexed* and *segmented* give up on anything unusual and go to *careful*; *locked*
-is atomic. *No flags*: without those that nobody reads. *Then*: instructions behind it that are taken along.
+**Compiled forms**: the functions that the handler is compiled to. First its operands: `r` register,
+`m` memory, `i` immediate, *implied* when it need not tell. Then operand widths in bits, where there
+is a choice. Then how memory is reached: *flat*, *flat_indexed* and *segmented* are quick, give up
+on anything unusual, and go to *careful*; *locked* is atomic. *no flags*: also without the flags
+that nobody reads. *then*: also together with these instructions behind it.
 """
 
 COLUMNS = ("opcode", "instruction", "handler", "arithmetic flags", "prefixes", "compiled forms")

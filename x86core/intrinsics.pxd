@@ -14,6 +14,7 @@ cdef extern from * nogil:
     #include <sys/syscall.h>
     #include <time.h>
     #include <unistd.h>
+    #include <wchar.h>
 
     #define likely(x) __builtin_expect(!!(x), 1)
     #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -49,6 +50,10 @@ cdef extern from * nogil:
     static inline void futex_wake(uint32_t *word) {
         syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
     }
+    /* The C library's vectors; a wchar_t is 32 bits on Linux. */
+    static inline void fill32(uint8_t *at, uint32_t value, size_t count) {
+        wmemset((wchar_t *)at, (wchar_t)value, count);
+    }
     static inline uint64_t monotonic_nanoseconds(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -80,4 +85,5 @@ cdef extern from * nogil:
     size_t frame_address()
     int futex_wait(uint32_t* word, uint32_t value, int64_t nanoseconds)
     void futex_wake(uint32_t* word)
+    void fill32(uint8_t* at, uint32_t value, size_t count)
     uint64_t monotonic_nanoseconds()

@@ -13,7 +13,7 @@ from x86core.blocks cimport stale_handler
 from x86core.dispatch cimport leave, spill
 from x86core.flags cimport zero
 from x86core.handlers.port cimport port_access
-from x86core.intrinsics cimport atomic_load, atomic_store
+from x86core.intrinsics cimport atomic_load, atomic_store, fill32
 from x86core.mmu cimport locate_span
 from x86core.operands cimport *
 from x86core.state cimport (CPU, CR0_PE, EAX, ECX, EDI, EDX, ES, ESI, EXCEPTION_GP, EXIT_SIGNAL, FLAG_DF, FLAG_TF,
@@ -168,7 +168,7 @@ cdef uint32_t at_once(CPU* cpu, Insn* insn, int v, int operation, uint32_t count
     """Do several elements of a forward MOVS or STOS in one go; how many, 0 when none may."""
     cdef uint32_t mask = address_mask(insn)
     cdef uint32_t elements = count
-    cdef uint32_t value, element
+    cdef uint32_t value
     cdef uint8_t* source = NULL
     cdef uint8_t* destination
     if cpu.eflags & FLAG_DF:
@@ -188,11 +188,11 @@ cdef uint32_t at_once(CPU* cpu, Insn* insn, int v, int operation, uint32_t count
         if v & WIDTH == W8:
             memset(destination, value, elements)
         elif v & WIDTH == W16:
-            for element in range(elements):
-                (<uint16_t*>destination)[element] = <uint16_t>value
+            fill32(destination, value << 16 | value, elements // 2)
+            if elements & 1:
+                (<uint16_t*>destination)[elements - 1] = <uint16_t>value
         else:
-            for element in range(elements):
-                (<uint32_t*>destination)[element] = value
+            fill32(destination, value, elements)
     advance(cpu, insn, EDI, elements * size(v))
     return elements
 
