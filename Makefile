@@ -35,7 +35,8 @@ build: $(VENV)/built
 $(VENV)/built: setup.py pyproject.toml $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	    echo 'The venv module of Python is missing: install it (Debian: python3-venv).' >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@echo 'Building into $(VENV): about a minute.'
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[test]'
 	@touch $@
 
 clean:

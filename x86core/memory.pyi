@@ -21,7 +21,8 @@ class Memory:
         """Store bytes at a physical address as a device would.
 
         Triggers the monitors that the store touches and drops code decoded from those bytes.
-        Raises ValueError, and writes nothing, when any byte lies outside RAM.
+        Raises ValueError, and writes nothing, when any byte lies outside RAM; what Python raises for `data`
+        that is not one run of bytes (TypeError, BufferError).
         """
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from a physical address. Raises ValueError outside RAM."""

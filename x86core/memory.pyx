@@ -1,5 +1,6 @@
 """Guest RAM, what a store to a watched page sets off, and the host's and devices' way in."""
 import os
+from operator import index
 
 import numpy
 
@@ -129,6 +130,7 @@ cdef class Memory:
         return sum(1 for index in range(MAX_VCPUS) if self.ram.vcpus[index] != NULL and self.ram.vcpus[index].owned)
 
     def _check(self, address, size):
+        address, size = index(address), index(size)
         if address < 0 or size < 0 or address + size > self.ram.size:
             raise ValueError(
                 f"{size} bytes at {address:#x} are not all within the {self.ram.size} bytes of guest RAM")
@@ -137,7 +139,8 @@ cdef class Memory:
         """Store bytes at a physical address as a device would.
 
         Triggers the monitors that the store touches and drops code decoded from those bytes.
-        Raises ValueError, and writes nothing, when any byte lies outside RAM.
+        Raises ValueError, and writes nothing, when any byte lies outside RAM; what Python raises for `data`
+        that is not one run of bytes (TypeError, BufferError).
         """
         cdef Py_buffer buffer
         cdef uint64_t at, size, done, part

@@ -1,4 +1,6 @@
 """The registers of a vCPU as Python sees them: readable and writable while it is out of run()."""
+from operator import index
+
 from libc.stdint cimport uint32_t
 
 from x86core.flags cimport get_eflags, set_eflags
@@ -14,12 +16,14 @@ cdef enum:
 
 
 cdef uint32_t doubleword(value) except? 0xFFFFFFFF:
+    value = index(value)
     if not 0 <= value <= 0xFFFFFFFF:
         raise ValueError(f"{value} does not fit 32 bits; give a value from 0 to 0xffffffff")
     return value
 
 
 cdef uint32_t word(value) except? 0xFFFFFFFF:
+    value = index(value)
     if not 0 <= value <= 0xFFFF:
         raise ValueError(f"{value} does not fit 16 bits; give a value from 0 to 0xffff")
     return value
@@ -171,6 +175,7 @@ cdef class Registers:
 
     @cr2.setter
     def cr2(self, value):
+        self.check_outside()
         self.cpu.cr2 = doubleword(value)
 
     @property
@@ -193,6 +198,7 @@ cdef class Registers:
 
     @gdt_base.setter
     def gdt_base(self, value):
+        self.check_outside()
         self.cpu.gdt_base = doubleword(value)
 
     @property
@@ -201,6 +207,7 @@ cdef class Registers:
 
     @gdt_limit.setter
     def gdt_limit(self, value):
+        self.check_outside()
         self.cpu.gdt_limit = word(value)
 
     @property
@@ -209,6 +216,7 @@ cdef class Registers:
 
     @idt_base.setter
     def idt_base(self, value):
+        self.check_outside()
         self.cpu.idt_base = doubleword(value)
 
     @property
@@ -217,4 +225,5 @@ cdef class Registers:
 
     @idt_limit.setter
     def idt_limit(self, value):
+        self.check_outside()
         self.cpu.idt_limit = word(value)

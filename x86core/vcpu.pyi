@@ -75,8 +75,9 @@ class VCPU:
         max_instructions: after how many retired instructions to return EXIT_LIMIT; 0 for no limit. A
         repeated string instruction counts once, when it is finished. An EXIT_IO or EXIT_MMIO of
         the call before is completed first. The GIL is released; on the main thread Python's signal
-        handlers run, so that Ctrl-C raises KeyboardInterrupt.
-        Raises ValueError for a negative limit, RuntimeError when run() is under way.
+        handlers run, so that Ctrl-C raises KeyboardInterrupt. No limit bounds a guest that sleeps in HLT or
+        MWAIT: `kick` does.
+        Raises ValueError for a limit below 0 or above 2**60, RuntimeError when run() is under way.
         """
     def interrupt(self, vector: int) -> None:
         """Make a maskable external interrupt pending; the highest vector is taken first.

@@ -1,5 +1,6 @@
 """The Python face of a virtual processor: registers, run(), interrupts, what it counts."""
 import threading
+from operator import index as index_of
 
 import numpy
 
@@ -55,6 +56,9 @@ cdef enum:
 build_tables()
 
 
+# More than any run retires.
+cdef object MOST_INSTRUCTIONS = 1 << 60
+
 # Where Python runs signal handlers.
 cdef unsigned long main_thread = threading.main_thread().ident
 
@@ -72,6 +76,7 @@ cdef class VCPU(Registers):
 
     def __cinit__(self, Memory memory not None, index=0):
         cdef CPU* cpu
+        index = index_of(index)
         if not 0 <= index < MAX_VCPUS:
             raise ValueError(f"vCPU index {index} is not in 0..{MAX_VCPUS - 1}")
         self.memory = memory
@@ -121,20 +126,23 @@ cdef class VCPU(Registers):
         max_instructions: after how many retired instructions to return EXIT_LIMIT; 0 for no limit. A
         repeated string instruction counts once, when it is finished. An EXIT_IO or EXIT_MMIO of
         the call before is completed first. The GIL is released; on the main thread Python's signal
-        handlers run, so that Ctrl-C raises KeyboardInterrupt.
-        Raises ValueError for a negative limit, RuntimeError when run() is under way.
+        handlers run, so that Ctrl-C raises KeyboardInterrupt. No limit bounds a guest that sleeps in HLT or
+        MWAIT: `kick` does.
+        Raises ValueError for a limit below 0 or above 2**60, RuntimeError when run() is under way.
         """
         cdef CPU* cpu = self.cpu
-        cdef int64_t limit = max_instructions
+        cdef int64_t limit
         cdef int64_t budget_at, end_at
         cdef bint sliced
         cdef int reason
-        if limit < 0:
-            raise ValueError(f"max_instructions {limit} is negative; give 0 for no limit")
+        max_instructions = index_of(max_instructions)
+        if not 0 <= max_instructions <= MOST_INSTRUCTIONS:
+            raise ValueError(f"max_instructions {max_instructions} is not in 0..{MOST_INSTRUCTIONS}; 0 is no limit")
+        limit = max_instructions
         if cpu.in_run:
             raise RuntimeError(f"vCPU {cpu.index} is already in run()")
         cpu.in_run = True
-        budget_at = cpu.retired + limit if limit and limit < NO_LIMIT - cpu.retired else NO_LIMIT
+        budget_at = cpu.retired + limit if limit else NO_LIMIT
         end_at = cpu.retired + 1 if cpu.single_step else budget_at
         if cpu.notify:
             atomic_store(&cpu.notify, 0)
@@ -177,6 +185,7 @@ cdef class VCPU(Registers):
         From any thread. Raises ValueError unless the vector is in 0..255.
         """
         cdef int number
+        vector = index_of(vector)
         if not 0 <= vector <= 255:
             raise ValueError(f"interrupt vector {vector} is not in 0..255")
         number = vector
