@@ -5,14 +5,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find x86core vmm/guests -name '*.p[yx][xd]' -o -name '*.py' -path 'x86core/*' -o -name '*.S' -o -name '*.inc')
 
-.PHONY: run test bench lint build clean help
+# Ours to set on the command line: make fuzz COUNT=1000, make differential SECONDS=60, make vectors VECTORS=folder.
+COUNT := 10000000
+SECONDS := 600
+VECTORS := ../shared/vectors/80286-real-mode.tar.xz
+SANITIZED := build/sanitized
+
+.PHONY: run test bench lint build clean help docs differential vectors fuzz fuzz-sanitized
 
 help:
 	@echo 'make run    build, then compare the ways of handling MWAIT (python -m bench lab)'
 	@echo 'make test   build, then run the tests'
 	@echo 'make bench  build, then the micro-benchmarks, side by side with Unicorn'
 	@echo 'make lint   ruff, mypy and cython-lint'
+	@echo 'make docs   the table of instructions, into build/docs'
 	@echo 'make clean  remove everything that was built'
+	@echo
+	@echo 'Longer suites:'
+	@echo 'make differential    against Unicorn, SECONDS in each mode (600)'
+	@echo 'make vectors         captures from silicon, a folder or archive VECTORS'
+	@echo 'make fuzz            COUNT random programs (10 million)'
+	@echo 'make fuzz-sanitized  the same under AddressSanitizer and UndefinedBehaviorSanitizer'
 
 run: build
 	$(BIN)/python -m bench lab
@@ -29,6 +42,29 @@ lint: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint x86core
+
+docs: build
+	@mkdir -p build/docs
+	$(BIN)/python -m x86core.instruction_table > build/docs/instructions.md
+	@echo 'build/docs/instructions.md'
+
+differential: build
+	$(BIN)/python -m tests.differential --seconds $(SECONDS)
+
+vectors: build
+	$(BIN)/python -m tests.vectors $(VECTORS)
+
+fuzz: build
+	$(BIN)/python -m tests.fuzz --count $(COUNT)
+
+# PYTHONSAFEPATH: the sanitized core is imported, and not the one in this folder.
+fuzz-sanitized: build
+	$(BIN)/python -m pip install --quiet 'setuptools>=68' 'Cython>=3.1,<4'
+	X86CORE_SANITIZE=address,undefined $(BIN)/python setup.py --quiet build \
+	    --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
+	PYTHONSAFEPATH=1 PYTHONPATH=$(SANITIZED)/lib:. LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    $(BIN)/python -m tests.fuzz.sanitized --count $(COUNT)
 
 build: $(VENV)/built
 

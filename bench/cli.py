@@ -29,7 +29,7 @@ _CORE = core.Settings()
 
 
 class _Seconds(click.FloatRange):
-    """A length of time; FloatRange alone lets "nan" and "inf" pass."""
+    """A length of time or a rate; FloatRange alone lets "nan" and "inf" pass."""
 
     name = "seconds"
 
@@ -115,7 +115,7 @@ def cli() -> None:
 )
 @click.option(
     "--tasks-per-second",
-    type=click.FloatRange(min=0, min_open=True, max=100_000),
+    type=_Seconds(min=0, min_open=True, max=100_000),
     default=_LAB.tasks_per_second,
     show_default=True,
     help="Deferred tasks that the VMM gets to do in idle time.",

@@ -25,7 +25,13 @@ def document(benchmark: str, environment: Environment, **parts: Any) -> dict[str
 
 
 def write_whole(path: Path, contents: dict[str, Any]) -> None:
-    """Put `contents` into a file as JSON, all or nothing. Raises OSError."""
+    """Put `contents` into a file as JSON, all or nothing. Raises OSError.
+
+    What is no regular file, as a pipe or a device, is written to and not replaced.
+    """
+    if path.exists() and not path.is_file():
+        path.write_text(json.dumps(contents, indent=2) + "\n")
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(json.dumps(contents, indent=2) + "\n")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from functools import partial
 
 import click
 
 from vmm.asm import AssemblyError
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import LoadError
-from vmm.machine import MOST_VCPUS, Machine
+from vmm.machine import MOST_INSTRUCTIONS, MOST_VCPUS, Machine
 from vmm.result import Outcome, Result
 from vmm.tick import TICK_VECTOR
+from vmm.trace import CapstoneMissingError, Trace
 
 #: The process status for each way to end; for the exit port it is the byte that the guest wrote.
 STATUS = {
@@ -78,7 +81,7 @@ def cli() -> None:
 )
 @click.option(
     "--max-instructions",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MOST_INSTRUCTIONS),
     default=0,
     metavar="N",
     help="Stop when a vCPU has retired N instructions; 0 is no limit.  [default: 0]",
@@ -88,6 +91,19 @@ def cli() -> None:
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Stop after so long.  [default: never]",
+)
+@click.option("--trace", is_flag=True, help="Print each instruction and what it changed on stderr.")
+@click.option(
+    "--trace-from",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Trace a vCPU from when it has retired N instructions.  [default: 0]",
+)
+@click.option(
+    "--trace-last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Trace only the last N steps of each vCPU, at the end.  [default: all, as they happen]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on stdout.")
 @click.pass_context
@@ -102,6 +118,9 @@ def run(
     tick: float | None,
     max_instructions: int,
     timeout: float | None,
+    trace: bool,
+    trace_from: int | None,
+    trace_last: int | None,
     as_json: bool,
 ) -> None:
     """Run GUEST: a .S file, which gets assembled, a flat .bin image, or the name of a shipped
@@ -124,7 +143,10 @@ def run(
       python -m vmm run hello
       python -m vmm run vmm/guests/protected.S --memory 1M --json
       python -m vmm run boot.bin --at 0x8000 --timeout 5
+      python -m vmm run boot.bin --trace-last 20
     """
+    if sys.stdout is None:
+        raise click.UsageError("standard output is closed: send it somewhere", context)
     try:
         machine = Machine.load(
             guest,
@@ -135,15 +157,25 @@ def run(
             at,
             tick=TICKS.get(guest, 0) if tick is None else tick,
             console=None if as_json else _to_stdout,
+            trace=_trace(trace, trace_from, trace_last),
         )
         result = machine.run(timeout, max_instructions)
-    except (AssemblyError, LoadError) as error:
+        if as_json:
+            _to_stdout(json.dumps(result.as_dict(), indent=2).encode() + b"\n")
+    except (AssemblyError, CapstoneMissingError, LoadError, ValueError) as error:
         raise click.UsageError(str(error), context) from None
     except KeyboardInterrupt:  # while it was loaded
         context.exit(STATUS[Outcome.INTERRUPTED])
-    if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
-    else:
+    except BrokenPipeError:  # whoever read it has seen enough
+        _give_up_stdout()
+        context.exit(1)
+    except OSError as error:
+        _give_up_stdout()
+        message = f"cannot write to standard output: {error.strerror}"
+        raise click.UsageError(message, context) from None
+    if not as_json:
+        if sys.stdout.isatty() and result.console and not result.console.endswith("\n"):
+            click.echo()
         click.echo(summary(result), err=True)
     status = STATUS[result.outcome] if result.exit_code is None else result.exit_code
     context.exit(status)
@@ -174,3 +206,15 @@ def summary(result: Result) -> str:
 def _to_stdout(data: bytes) -> None:
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def _give_up_stdout() -> None:
+    """What is still in the buffer has nowhere to go, and Python would say so at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _trace(wanted: bool, first: int | None, last: int | None) -> Trace | None:
+    """The trace that the options ask for, any of them."""
+    if not wanted and first is None and last is None:
+        return None
+    return Trace(partial(click.echo, err=True), first or 0, last or 0)

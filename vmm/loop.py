@@ -32,13 +32,20 @@ class Loop:
     """Runs a vCPU on the calling thread until the machine ends.
 
     `exits` counts by exit reason. `attention` says that work waits for the guest to be idle; one
-    test of it is all that an idle exit costs on top.
+    test of it is all that an idle exit costs on top. `enter` runs the vCPU, as `VCPU.run` does.
     """
 
     def __init__(
-        self, vcpu: VCPU, policy: IdlePolicy, ports: Ports, work: WorkQueue, end: End
+        self,
+        vcpu: VCPU,
+        policy: IdlePolicy,
+        ports: Ports,
+        work: WorkQueue,
+        end: End,
+        enter: Callable[..., int] | None = None,
     ) -> None:
         self.vcpu = vcpu
+        self._enter = enter or vcpu.run
         self.exits: dict[int, int] = {}
         self.attention = False
         self.stopping = False
@@ -63,7 +70,7 @@ class Loop:
         """Go round until `stop`. 0 instructions is no limit."""
         # Locals, and the idle path first: it is gone through millions of times a second.
         exits, handlers, unknown = self.exits, self._handlers, self._unknown
-        enter, idle = self.vcpu.run, kvm.KVM_EXIT_MWAIT
+        enter, idle = self._enter, kvm.KVM_EXIT_MWAIT
         if max_instructions:
             enter = partial(self._enter_below, self.vcpu.instructions + max_instructions)
         while not self.stopping:
@@ -159,7 +166,7 @@ class Loop:
 
     def _enter_below(self, end: int) -> int:
         left = end - self.vcpu.instructions
-        return self.vcpu.run(left) if left > 0 else kvm.KVM_EXIT_LIMIT
+        return self._enter(left) if left > 0 else kvm.KVM_EXIT_LIMIT
 
     def _end_here(self, outcome: Outcome, what: str, exit_code: int | None = None) -> None:
         vcpu = self.vcpu
@@ -168,5 +175,10 @@ class Loop:
 
 def location(vcpu: VCPU) -> str:
     """cs:eip in hex, with the offset as wide as the code segment's addresses."""
-    digits = 8 if vcpu.cs.access & _BIG else 4
+    digits = 8 if is_32_bit(vcpu) else 4
     return f"{vcpu.cs.selector:04X}:{vcpu.eip:0{digits}X}"
+
+
+def is_32_bit(vcpu: VCPU) -> bool:
+    """Whether its code segment is of 32 bits (CS.D)."""
+    return bool(vcpu.cs.access & _BIG)

@@ -17,6 +17,7 @@ from vmm.loader import LoadError, load_guest, make_memory
 from vmm.loop import Loop, location
 from vmm.result import Outcome, Result, VCPUResult
 from vmm.tick import Ticker
+from vmm.trace import Trace
 from vmm.work import WorkQueue
 from x86core import EXIT_NAMES, VCPU
 
@@ -27,6 +28,8 @@ _EFLAGS_IF = 1 << 9
 
 #: The numbers 0..254 of local APIC IDs; 255 means all.
 MOST_VCPUS = 255
+#: More than any run retires.
+MOST_INSTRUCTIONS = 2**60
 
 
 #: Outcomes that no vCPU brought about; there each one's whereabouts explain.
@@ -51,7 +54,7 @@ class Machine:
 
     `idle` and `hlt` name the policies for MWAIT and HLT (`vmm.idle`). `tick` is the rate in Hz at
     which vCPU 0 gets interrupt 0x20, 0 for never. `console` is given what the guest prints, as it
-    does.
+    does. `trace` gets every step of every vCPU.
 
     All vCPUs run the same code from the start, and tell themselves apart by CPUID leaf 1,
     EBX[31:24]. A machine can be filled by `load` or by hand: write to `memory` and start every one
@@ -70,6 +73,7 @@ class Machine:
         *,
         tick: float = 0,
         console: Callable[[bytes], object] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         policy = idle_policy(idle, hlt)
         self.work = WorkQueue()
@@ -80,15 +84,25 @@ class Machine:
         self.ports.attach(DebugConsole(self._print))
         self.ports.attach(DebugExit())
         self.loops = tuple(
-            Loop(vcpu, policy, self.ports, self.work, self._end) for vcpu in self.vcpus
+            Loop(
+                vcpu,
+                policy,
+                self.ports,
+                self.work,
+                self._end,
+                enter=trace.stepper(vcpu).run if trace else None,
+            )
+            for vcpu in self.vcpus
         )
         for loop in self.loops:
             self.work.attach(loop)
         self._console = console
+        self._trace = trace
         self._printed = bytearray()
         self._started = False
         self._ending: _Ending | None = None
         self._ended = threading.Event()
+        self._go = threading.Event()
         self._lock = threading.Lock()
         self._cpu_seconds = [0.0] * vcpus
 
@@ -104,12 +118,13 @@ class Machine:
         *,
         tick: float = 0,
         console: Callable[[bytes], object] | None = None,
+        trace: Trace | None = None,
     ) -> Self:
         """A machine with a guest in its memory and all vCPUs about to run it (see `load_guest`).
 
         Raises LoadError or AssemblyError for the guest, and what the constructor raises.
         """
-        machine = cls(memory, vcpus, idle, hlt, tick=tick, console=console)
+        machine = cls(memory, vcpus, idle, hlt, tick=tick, console=console, trace=trace)
         cs, ip = load_guest(path, machine.memory, at)
         for vcpu in machine.vcpus:
             vcpu.start_real_mode(cs, ip)
@@ -131,10 +146,12 @@ class Machine:
         A machine runs once: RuntimeError when it already has. ValueError for a limit below 0. An
         exception in a device comes out here.
         """
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
-        if max_instructions < 0:
-            raise ValueError(f"max_instructions must be 0 or more, not {max_instructions}")
+        if timeout is not None and not 0 < timeout < inf:
+            raise ValueError(f"timeout must be more than 0 seconds, and finite, not {timeout}")
+        if not 0 <= max_instructions <= MOST_INSTRUCTIONS:
+            raise ValueError(
+                f"max_instructions must be in 0..{MOST_INSTRUCTIONS}, not {max_instructions}"
+            )
         if self._started:
             raise RuntimeError("a machine runs once: load another one")
         self._started = True
@@ -152,18 +169,23 @@ class Machine:
             with self.work, self.ticker:
                 for thread in threads:
                     thread.start()
+                self._go.set()
                 self._supervise(timeout)
         except KeyboardInterrupt:
             self._end(Outcome.INTERRUPTED, "stopped by Ctrl-C")
         finally:
+            self._go.set()
             for loop, thread in zip(self.loops, threads, strict=True):
                 loop.stop()
                 if thread.ident is not None:
                     thread.join()
+            if self._trace is not None:
+                self._trace.finish()
         return self._result(perf_counter() - start)
 
     def _run_vcpu(self, loop: Loop, max_instructions: int) -> None:
-        """A vCPU's thread."""
+        """A vCPU's thread. None enters the guest before all are there: they would be starved."""
+        self._go.wait()
         try:
             loop.run(max_instructions)
         except BaseException as failure:  # it belongs to the caller of `run`
@@ -241,7 +263,7 @@ class Machine:
             exits={
                 EXIT_NAMES.get(reason, str(reason)): n for reason, n in sorted(loop.exits.items())
             },
-            wakes=stats["wakes_store"] + stats["wakes_interrupt"] + stats["wakes_kick"],
+            wakes=stats["wakes_store"] + stats["wakes_interrupt"],
             stats=stats,
             cpu_seconds=self._cpu_seconds[vcpu.index],
         )

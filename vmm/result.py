@@ -30,7 +30,7 @@ class VCPUResult:
     waiting: str  # when the end came: "hlt" or "mwait", and "" for a vCPU that was not waiting
     instructions: int
     exits: dict[str, int]
-    wakes: int  # from HLT and MWAIT, whatever brought them about
+    wakes: int  # from HLT and MWAIT, by stores and interrupts
     stats: dict[str, int]  # the core's counters, see `x86core.VCPU.stats`
     cpu_seconds: float  # host CPU time of the vCPU's thread
 

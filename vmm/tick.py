@@ -12,6 +12,10 @@ from typing import Self
 #: goes.
 TICK_VECTOR = 0x20
 
+#: In Hz: what a host thread can keep to, and what anybody waits for.
+FASTEST_TICK = 100_000.0
+SLOWEST_TICK = 0.001
+
 
 class Ticker:
     """Calls `interrupt(TICK_VECTOR)` `hertz` times a second, on a thread, while used as a context
@@ -21,8 +25,11 @@ class Ticker:
     """
 
     def __init__(self, interrupt: Callable[[int], None], hertz: float) -> None:
-        if hertz < 0:
-            raise ValueError(f"the tick rate must be 0 or more Hz, not {hertz:g}")
+        if hertz and not SLOWEST_TICK <= hertz <= FASTEST_TICK:
+            raise ValueError(
+                f"the tick rate must be 0 or from {SLOWEST_TICK:g} to {FASTEST_TICK:g} Hz,"
+                f" not {hertz:g}"
+            )
         self._interrupt = interrupt
         self._hertz = hertz
         self._closed = threading.Event()

@@ -7,8 +7,8 @@ can enter; so the running block may be dropped at any instruction. The arena is 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
+from x86core.hostmemory cimport release, reserve
 from x86core.intrinsics cimport DEAD_COUNT, atomic_load
 from x86core.state cimport (BLOCK_HASH_ENTRIES, BLOCK_INSTRUCTIONS, CONTEXTS, CPU, Block, CodePage, Context, Handler,
                             Insn)
@@ -29,14 +29,6 @@ cdef size_t block_size(int instructions) noexcept nogil:
     return sizeof(Block) + (instructions + 1) * sizeof(Insn)
 
 
-cdef void* reserve(size_t size) except NULL:
-    """Zeroed memory that costs nothing until it is touched."""
-    cdef void* at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    if at == MAP_FAILED:
-        raise MemoryError(f"the host has no {size} bytes of address space for decoded code")
-    return at
-
-
 cdef int blocks_create(CPU* cpu) except -1:
     """Room for the blocks of a vCPU; `ram` must be set. Raises MemoryError."""
     cdef uint64_t pages = cpu.ram.page_count
@@ -53,12 +45,9 @@ cdef int blocks_create(CPU* cpu) except -1:
 
 cdef void blocks_destroy(CPU* cpu) noexcept:
     cdef uint64_t pages = cpu.ram.page_count
-    if cpu.arena != NULL:
-        munmap(cpu.arena, ARENA_SIZE)
-    if cpu.code_page_of != NULL:
-        munmap(cpu.code_page_of, pages * sizeof(uint32_t))
-    if cpu.code_pages != NULL:
-        munmap(cpu.code_pages, (pages + 1) * sizeof(CodePage))
+    release(cpu.arena, ARENA_SIZE)
+    release(cpu.code_page_of, pages * sizeof(uint32_t))
+    release(cpu.code_pages, (pages + 1) * sizeof(CodePage))
     free(cpu.scratch)
 
 

@@ -11,10 +11,10 @@ cdef extern from * nogil:
     #include <limits.h>
     #include <linux/futex.h>
     #include <stdint.h>
+    #include <string.h>
     #include <sys/syscall.h>
     #include <time.h>
     #include <unistd.h>
-    #include <wchar.h>
 
     #define likely(x) __builtin_expect(!!(x), 1)
     #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -50,9 +50,16 @@ cdef extern from * nogil:
     static inline void futex_wake(uint32_t *word) {
         syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
     }
-    /* The C library's vectors; a wchar_t is 32 bits on Linux. */
+    /* At any alignment, which wmemset is not made for: a first piece, then copies of what is there. */
     static inline void fill32(uint8_t *at, uint32_t value, size_t count) {
-        wmemset((wchar_t *)at, (wchar_t)value, count);
+        size_t size = 4 * count, done = size < 64 ? size : 64;
+        for (size_t byte = 0; byte < done; byte += 4)
+            memcpy(at + byte, &value, 4);
+        while (done < size) {
+            size_t part = done < size - done ? done : size - done;
+            memcpy(at + done, at, part);
+            done += part;
+        }
     }
     static inline uint64_t monotonic_nanoseconds(void) {
         struct timespec now;

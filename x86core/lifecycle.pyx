@@ -2,10 +2,10 @@
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset, strerror
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from x86core.blocks cimport blocks_create, flush_blocks
 from x86core.flags cimport set_eflags
+from x86core.hostmemory cimport release, reserve
 from x86core.intrinsics cimport atomic_and, atomic_load, atomic_store
 from x86core.monitor cimport monitor_disarm
 from x86core.msr cimport MISC_ENABLE_MONITOR
@@ -22,18 +22,16 @@ cdef extern from "<sys/eventfd.h>" nogil:
 
 cdef CPU* create_cpu(RAM* ram, int index) except NULL:
     """The structure of a vCPU, which lives as long as its memory. Raises MemoryError or OSError."""
-    cdef CPU* cpu = <CPU*>mmap(NULL, sizeof(CPU), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    cdef void* run = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    if cpu == MAP_FAILED or run == MAP_FAILED:
-        raise MemoryError("the host has no memory left for a vCPU")
+    cdef CPU* cpu = <CPU*>reserve(sizeof(CPU))
+    cdef void* run = reserve(2 * PAGE_SIZE)
     cpu.ram = ram
     cpu.index = index
     cpu.run = <KvmRun*>run
     cpu.port_data = <uint64_t*>(<uint8_t*>run + PORT_DATA_OFFSET)
     cpu.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
     if cpu.wake_fd < 0:
-        munmap(run, 2 * PAGE_SIZE)
-        munmap(cpu, sizeof(CPU))
+        release(run, 2 * PAGE_SIZE)
+        release(cpu, sizeof(CPU))
         raise OSError(errno, f"no eventfd for vCPU {index}: {strerror(errno).decode()}")
     blocks_create(cpu)
     cpu.acknowledged = atomic_load(&ram.shootdown)

@@ -1,6 +1,6 @@
 """Guest RAM, what a store to a watched page sets off, and the host's and devices' way in."""
 import os
-from operator import index
+from operator import index as index_of
 
 import numpy
 
@@ -8,11 +8,11 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.unistd cimport close
 
 from x86core.attention cimport request
 from x86core.blocks cimport blocks_destroy, drop_page
+from x86core.hostmemory cimport release, reserve
 from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_load, atomic_store,
                                  monotonic_nanoseconds)
 from x86core.monitor cimport monitor_store
@@ -64,11 +64,6 @@ cdef void modify_code(RAM* ram, CPU* writer, Page* page, uint64_t physical, uint
             request(ram.vcpus[index], ATTENTION_CODE)
 
 
-cdef void* reserve(uint64_t size) noexcept:
-    cdef void* at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    return NULL if at == MAP_FAILED else at
-
-
 cdef class Memory:
     """Guest RAM from physical address 0, shared by the vCPUs of one machine.
 
@@ -92,8 +87,6 @@ cdef class Memory:
         self.ram.bytes = <uint8_t*>reserve(size)
         self.ram.pages = <Page*>reserve(self.ram.page_count * sizeof(Page))
         self.ram.code_bytes = <uint64_t*>reserve(size // 8)
-        if self.ram.bytes == NULL or self.ram.pages == NULL or self.ram.code_bytes == NULL:
-            raise MemoryError(f"the host has no {size} bytes for guest RAM; ask for less")
         self.ram.epoch = monotonic_nanoseconds()
         self.shape[0] = size
 
@@ -108,14 +101,11 @@ cdef class Memory:
             if cpu != NULL:
                 blocks_destroy(cpu)
                 close(cpu.wake_fd)
-                munmap(cpu.run, 2 * PAGE_SIZE)
-                munmap(cpu, sizeof(CPU))
-        if self.ram.bytes != NULL:
-            munmap(self.ram.bytes, self.ram.size)
-        if self.ram.pages != NULL:
-            munmap(self.ram.pages, self.ram.page_count * sizeof(Page))
-        if self.ram.code_bytes != NULL:
-            munmap(self.ram.code_bytes, self.ram.size // 8)
+                release(cpu.run, 2 * PAGE_SIZE)
+                release(cpu, sizeof(CPU))
+        release(self.ram.bytes, self.ram.size)
+        release(self.ram.pages, self.ram.page_count * sizeof(Page))
+        release(self.ram.code_bytes, self.ram.size // 8)
         free(self.ram)
 
     @property
@@ -130,7 +120,7 @@ cdef class Memory:
         return sum(1 for index in range(MAX_VCPUS) if self.ram.vcpus[index] != NULL and self.ram.vcpus[index].owned)
 
     def _check(self, address, size):
-        address, size = index(address), index(size)
+        address, size = index_of(address), index_of(size)
         if address < 0 or size < 0 or address + size > self.ram.size:
             raise ValueError(
                 f"{size} bytes at {address:#x} are not all within the {self.ram.size} bytes of guest RAM")

@@ -214,7 +214,9 @@ class Comparison:
             or step.core.stop is Stop.SHUTDOWN
             or 0 < step.core.registers[EIP] - HANDLERS <= 256
         )
-        return taken and self.mode == "flat32" and not 16 <= step.peer.registers[ESP] <= RAM
+        pointers = step.before[ESP], step.peer.registers[ESP]
+        outside = not all(16 <= pointer <= RAM for pointer in pointers)
+        return taken and self.mode == "flat32" and outside
 
     def _leaves_flat_mode(self, step: Step) -> bool:
         """Whether this is an IRET with NT set, or one that pops EFLAGS with VM set."""

@@ -186,7 +186,7 @@ def _int1(step: Step) -> bool:
         opcode(step.code)[0] == 0xF1
         and step.core.vector == _DB
         and step.peer.vector == _UD
-        and step.peer.registers == step.before
+        and step.peer.registers[:EFLAGS] == step.before[:EFLAGS]
     )
 
 
@@ -194,8 +194,8 @@ def _hint_of_a_register(step: Step) -> bool:
     plain = step.code.lstrip(bytes(PREFIXES))
     return (
         plain[:2] == b"\x0f\x18"
-        and plain[2] >= 0xC0
-        and step.core.stop is Stop.LIMIT
+        and plain[2:3] >= b"\xc0"
+        and step.core.vector != _UD
         and step.peer.vector == _UD
     )
 
@@ -213,6 +213,16 @@ def _vex(step: Step) -> bool:
 
 def _frame_pointer_as_wide_as_the_stack(step: Step) -> bool:
     return mnemonic(step.mode, step.code) == "enter" and _only_upper_half_differs(step) == "ebp"
+
+
+def _frame_pointer_borrows(step: Step) -> bool:
+    return (
+        step.mode == "real"
+        and mnemonic(step.mode, step.code) == "enter"
+        and has_prefix(step.code, b"\x66")
+        and step.before[ESP] & 0xFFFF < 4
+        and {"memory", "ebp"}.issuperset(step.differing)
+    )
 
 
 def _second_part_beyond_64k(step: Step) -> bool:
@@ -326,6 +336,11 @@ KNOWN_FAULTS: Final = (
         "ENTER writes as much of EBP as the stack is wide",
         "SDM vol. 2, ENTER, Operation: EBP or BP by operand size",
         _frame_pointer_as_wide_as_the_stack,
+    ),
+    KnownFault(
+        "ENTER borrows from the upper half of ESP where SP wraps",
+        "SDM vol. 2, ENTER, Operation: FrameTemp is ESP after the push, which moves SP alone",
+        _frame_pointer_borrows,
     ),
     KnownFault(
         "the second part of an operand lies beyond the reach of 16-bit addresses",

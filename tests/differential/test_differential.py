@@ -132,4 +132,17 @@ class Aborting(Comparison):
 def test_a_case_that_aborts_is_left_out_and_counted() -> None:
     campaign = run("real", seed=3, cases=20, comparison=Aborting)
     assert campaign.cases == 19
-    assert [n for what, n in campaign.reasons.items() if what.startswith("Unicorn aborts")] == [1]
+    assert campaign.reasons["Unicorn aborts"] == 1
+
+
+class Raising(Comparison):
+    """Goes wrong itself."""
+
+    def compare(self, case: Case) -> Verdict:
+        raise ValueError("planted")
+
+
+def test_any_other_end_of_the_process_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="case 0 of seed 3, real"):
+        run("real", seed=3, cases=20, comparison=Raising)
+    assert "planted" in capfd.readouterr().err

@@ -33,6 +33,7 @@ EXAMPLES = {
     "0F 18 with a register is an invalid opcode": case("real", "0f18c0"),
     "VEX prefixes are taken without AVX": case("flat32", "c5df89fe000000"),
     "ENTER writes as much of EBP as the stack is wide": case("flat32", "66c8020000"),
+    "ENTER borrows from the upper half of ESP where SP wraps": case("real", "66c8000001", esp=0),
     "the second part of an operand lies beyond the reach of 16-bit addresses": case(
         "real", "66c45cfc"
     ),

@@ -67,6 +67,15 @@ def test_16_bit_stack_wraps() -> None:
     assert struct.unpack("<2H", vcpu.memory.read(0x2FFFC, 4)) == (0, 2)
 
 
+def test_32_bit_operands_on_a_16_bit_stack() -> None:
+    """EBP becomes all of ESP, as it is after the push."""
+    vcpu = real16("data32 enter 4, 1; hlt")
+    vcpu.esp, vcpu.ebp = 0xABCD8000, 0x12345678
+    assert run(vcpu) == "EXIT_HLT"
+    assert (vcpu.ebp, vcpu.esp) == (0xABCD7FFC, 0xABCD7FF4)
+    assert vcpu.memory.read(0x7FF8, 8) == struct.pack("<2I", 0xABCD7FFC, 0x12345678)
+
+
 def test_leave_with_a_16_bit_stack_keeps_the_upper_half_of_esp() -> None:
     vcpu = real16("leave; hlt")
     vcpu.esp, vcpu.ebp = 0xABCD1000, 0x12348000

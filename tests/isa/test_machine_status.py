@@ -74,6 +74,15 @@ def test_storing_a_table_register(name: str) -> None:
     assert vcpu.memory.read(DATA, 8) == b"\x78\x56\xf0\xde\xbc\x9a\xff\xff"
 
 
+@pytest.mark.parametrize("name", ["gdt", "idt"])
+def test_the_operand_size_says_nothing_when_storing(name: str) -> None:
+    """All 32 bits of the base, as since the 386."""
+    vcpu = flat32(f".byte 0x66; s{name} [{DATA}]; hlt")
+    setattr(vcpu, f"{name}_base", 0x9ABCDEF0)
+    assert run(vcpu) == "EXIT_HLT"
+    assert word32(vcpu.memory, DATA + 2) == 0x9ABCDEF0
+
+
 @pytest.mark.parametrize("source", ["sgdt [0xffb]", "sidt [0xffb]", "sgdt [0x1000]"])
 def test_a_table_register_is_stored_whole_or_not_at_all(source: str) -> None:
     """The last of its six bytes is beyond the limit."""

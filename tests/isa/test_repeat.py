@@ -108,6 +108,23 @@ def test_long_moves_across_pages(size: int, shift: int) -> None:
     assert (vcpu.esi, vcpu.edi) == (DATA + shift + size, 0x80003 + size)
 
 
+@pytest.mark.parametrize(
+    ("operation", "size"), [("stosb", 1), ("stosw", 2), ("stosd", 4)], ids=lambda value: f"{value}"
+)
+@pytest.mark.parametrize("shift", [0, 1, 2, 3, 5, 31, 63, 4093])
+def test_fills_of_every_width_alignment_and_length(operation: str, size: int, shift: int) -> None:
+    """However many elements are stored at once, and wherever they lie."""
+    vcpu = flat32(f"rep {operation}; hlt")
+    value = 0x04030201
+    for count in (1, 5, 64, 101, 255, 1024, 5001):
+        vcpu.memory.write(DATA, bytes(0x7000))
+        vcpu.start_flat32(eip=CODE, esp=vcpu.esp)
+        vcpu.eax, vcpu.ecx, vcpu.edi = value, count, DATA + shift
+        assert run(vcpu) == "EXIT_HLT"
+        filled = value.to_bytes(4, "little")[:size] * count
+        assert vcpu.memory.read(DATA, 0x7000) == (bytes(shift) + filled).ljust(0x7000, b"\0")
+
+
 def test_repeat_with_16_bit_addresses_wraps_in_its_segment() -> None:
     """The 67h prefix: CX, SI and DI count, the upper halves of the registers stay."""
     vcpu = flat32("addr16 rep stosb; hlt")

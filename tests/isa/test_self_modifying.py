@@ -31,6 +31,13 @@ STORES = {
     "xchg": "xchg [patch+1], al",
     "lock xadd": "lock xadd [patch+1], al",
     "lock or": "lock or [patch+1], al",
+    "bts": "bts dword ptr [patch+1], 1; bts dword ptr [patch+1], 6",
+    "lock btc": "lock btc dword ptr [patch+1], 1; lock btc dword ptr [patch+1], 6",
+    "cmpxchg8b": """
+        mov eax, [patch]; mov edx, [patch+4]; mov ebx, 0x90f442b1; mov ecx, edx
+        lock cmpxchg8b [patch]
+    """,
+    "enter": "mov esp, offset patch+4; mov ebp, 0x90f442b1; enter 0, 0",
     "stosb": "stosb",
     "movsb": "movsb",
     "rep stosb": "mov ecx, 1; rep stosb",

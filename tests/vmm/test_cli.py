@@ -108,6 +108,9 @@ def test_broken_source(tmp_path: Path) -> None:
         (["hello", "--memory", "5000"], "memory 5000: "),
         (["hello", "--memory", "1000000G"], "memory 1000000G: "),
         (["hello", "--memory", "lots"], "memory lots: 'lots' is no size"),
+        (["hello", "--timeout", "nan"], "timeout must be more than 0 seconds, and finite"),
+        (["hello", "--tick", "nan"], "the tick rate must be"),
+        (["hello", "--max-instructions", "9" * 20], "is not in the range"),
         (["hello", "--at", "0x20000", "--memory", "64K"], "0x20000 is outside the guest's RAM"),
         (["hello", "--at", "0x7BFF00"], "outside the first MiB"),
         (["hello", "--at", "there"], "'there' is no address"),
@@ -206,3 +209,15 @@ def test_help_explains_every_option() -> None:
         assert re.search(rf"^  {option}\b.*(\n {{20,}})?[a-zA-Z]{{3,}}", text, re.MULTILINE), option
     assert "python -m vmm run hello" in text
     assert "130  Ctrl-C" in text
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full on this host")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_output_that_cannot_be_written(options: list[str]) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*RUN, "hello", *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "cannot write to standard output: No space left" in done.stderr
+    assert "Traceback" not in done.stderr

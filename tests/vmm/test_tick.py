@@ -31,6 +31,7 @@ def test_zero_is_never() -> None:
     assert "tick" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_negative_rate() -> None:
-    with pytest.raises(ValueError, match="tick rate must be 0 or more"):
-        Ticker(lambda vector: None, hertz=-1)
+@pytest.mark.parametrize("hertz", [-1, float("nan"), float("inf"), 1e-320, 1e9])
+def test_a_rate_that_is_none(hertz: float) -> None:
+    with pytest.raises(ValueError, match="tick rate must be 0 or from"):
+        Ticker(lambda vector: None, hertz=hertz)
