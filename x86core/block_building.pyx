@@ -218,7 +218,6 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
         shadowed = not decoded[count - 1].bad and entry.shadows
         if beyond:
             break
-    block.bytes = eip - cpu.eip
     finish_block(block, decoded, slots, count, ended)
     return count
 

@@ -22,7 +22,7 @@ from x86core.state cimport (CPU, LINE_SIZE, MONITOR_ARMED, MONITOR_IDLE, MONITOR
                             MONITOR_WAITING, PAGE_ACKNOWLEDGED, PAGE_PROTECTED, PAGE_SIZE, RAM, Page)
 
 cdef enum:
-    # False faults on a page without an armed monitor before its protection is given up.
+    # False faults on a page, since a monitor was last armed there, before giving up its protection is tried.
     RELEASE_AFTER = 64
 
 

@@ -182,11 +182,10 @@ ctypedef struct Block:
     uint32_t eip
     uint32_t context
     uint32_t physical
-    uint32_t bytes
     Block* next_hash
     Block* next_in_page[2]      # a block may straddle two pages
     uint32_t page[2]            # physical page numbers; equal when it does not
-    uint32_t padding[2]
+    uint32_t padding[3]         # so that the instructions begin a cache line
     Insn insns[1]               # count of them, a terminator where none of them is one, then a Link
 
 # Stands in the place of an Insn behind the last one of a block.
