@@ -366,6 +366,8 @@ F390     PAUSE                pause              quiet
 """
 
 
+#: Operands that are a segment register by name.
+SEGMENTS = ("ES", "CS", "SS", "DS", "FS", "GS")
 REGISTER_FORMS = {"E": "r", "EG": "rr", "GE": "rr", "EI": "ri"}
 MEMORY_FORMS = {"E": "m", "M": "m", "EG": "mr", "MG": "mr", "GE": "rm", "GM": "rm", "EI": "mi"}
 
@@ -416,7 +418,8 @@ class Row:
     def shape(self) -> str:
         """The operands that handlers tell apart: E, G (any sure register), M (sure memory), I."""
         kinds = {"E": "E", "G": "G", "Z": "G", "R": "E", "M": "M", "O": "M", "I": "I", "1": "I"}
-        shape = "".join("G" if o in ("AL", "eAX") else kinds.get(o[0], "") for o in self.operands)
+        codes = (operand for operand in self.operands if operand not in SEGMENTS)
+        shape = "".join("G" if o in ("AL", "eAX") else kinds.get(o[0], "") for o in codes)
         if self.mnemonic in ("MOVS", "CMPS", "STOS", "LODS", "SCAS"):
             return ""
         return {"GEI": "GE", "EGI": "EG", "IG": "GI", "I": "", "II": ""}.get(shape, shape)

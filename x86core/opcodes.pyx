@@ -1,7 +1,7 @@
 """The decoder's tables: an entry per opcode, made from isa.py and the compiled handlers at import."""
 from x86core.instances import Instance, all_instances, instances_of
 from x86core.instances import fused_pairs as table_of_pairs
-from x86core.isa import ROWS
+from x86core.isa import ROWS, SEGMENTS
 
 from x86core.state cimport Handler
 
@@ -88,7 +88,7 @@ cdef int fill_entry(Entry* entry, row, condition) except -1:
             entry.memory_only = True
         elif operand in ("Sw", "Cd", "Dd"):
             entry.number = REG_FIELD
-        elif operand in ("ES", "CS", "SS", "DS", "FS", "GS"):
+        elif operand in SEGMENTS:
             entry.number = SEGMENT_OF_OPCODE
     if "signed" in row.properties:
         immediate = SIGNED_BYTE
@@ -99,8 +99,8 @@ cdef int fill_entry(Entry* entry, row, condition) except -1:
     entry.second, entry.second_is_byte = registers[1]
     entry.valid = True
     entry.immediate = immediate
-    entry.has_modrm = any(operand[0] in "EGMRSC" and operand not in ("CL", "CS", "SS", "ES", "DS", "GS")
-                          for operand in row.operands) or row.extension is not None or len(row.bytes) == 3
+    entry.has_modrm = row.extension is not None or len(row.bytes) == 3 or any(
+        operand[0] in "EGMRSC" and operand not in ("CL", *SEGMENTS) for operand in row.operands)
     entry.register_only = "Rd" in row.operands
     entry.address_only = "address" in row.properties
     entry.on_stack = "stack" in row.properties

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import x86core as x86
-from tests.differential.case import GENERAL, RAM, SEGMENTS, Case
+from tests.differential.case import EAX, GENERAL, RAM, SEGMENTS, Case
 from tests.differential.core import Core
 from tests.differential.disassembly import Mode
 
 _LIMIT = 300
+_CR0_EM = 1 << 2
 #: Times that a program may leave the core for a device before it is given up.
 _EXITS = 50
 #: Programs between two resets of RAM: what one leaves there is part of the next one's state.
@@ -39,6 +40,8 @@ class Guest:
         if self.finished % _RESET == 0:
             self._core.restore()
         self._core.load(program)
+        if program.registers[EAX] & 1:  # half of the programs reach the missing coprocessor
+            self._vcpu.cr0 &= ~_CR0_EM
         first = self._vcpu.instructions
         for _ in range(_EXITS):
             reason = self._vcpu.run(max_instructions=_LIMIT)
