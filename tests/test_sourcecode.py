@@ -104,8 +104,8 @@ def declared(body: list[ast.stmt]) -> dict[str, ast.stmt]:
 
 
 def members(compiled: object) -> set[str]:
-    """The public attributes and methods of a compiled class."""
-    return {name for name, _ in inspect.getmembers(compiled) if not name.startswith("_")}
+    """The public attributes and methods that a compiled class adds to those of its base."""
+    return {name for name in vars(compiled) if not name.startswith("_")}
 
 
 def exported_from(module: ModuleType) -> set[str]:

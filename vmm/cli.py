@@ -12,10 +12,11 @@ import click
 from vmm.asm import AssemblyError
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import LoadError
-from vmm.machine import MOST_INSTRUCTIONS, MOST_VCPUS, Machine
+from vmm.machine import MOST_INSTRUCTIONS, Machine
 from vmm.result import Outcome, Result
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
+from x86core import MAX_VCPUS
 
 #: The process status for each way to end; for the exit port it is the byte that the guest wrote.
 STATUS = {
@@ -48,7 +49,7 @@ def cli() -> None:
 )
 @click.option(
     "--vcpus",
-    type=click.IntRange(1, MOST_VCPUS),
+    type=click.IntRange(1, MAX_VCPUS),
     default=1,
     show_default=True,
     help="Virtual CPUs, each on a host thread. All start at the same address.",

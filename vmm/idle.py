@@ -1,8 +1,9 @@
 """Idle policies: what MWAIT and HLT of a guest come to.
 
-A policy is data: the bits of `kvm_run.userspace_exits` and the value of `kvm_run.mwait_policy`. The
-core reads both at every MWAIT and HLT, so a switch costs one write and no call into the core: the
-light, per-entry intercept that A. Graf's reply to the RFC asks for.
+A policy is data: what to store into `struct kvm_run`. The core reads it at every MWAIT and HLT, so
+a switch costs a few writes and no call into the core: the light, per-entry intercept that A. Graf's
+reply to the RFC asks for. Parameters of the policies (`halt_poll_ns` and the like) are attributes
+of `x86core.VCPU`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vmm import kvm
-from x86core import MWAIT_FAULT, MWAIT_NOP, MWAIT_YIELD, VCPU
+from x86core import (
+    HLT_BLOCK,
+    HLT_POLL,
+    MWAIT_ADAPTIVE,
+    MWAIT_FAULT,
+    MWAIT_HALT,
+    MWAIT_NOP,
+    MWAIT_SCAN,
+    MWAIT_TIMER,
+    MWAIT_YIELD,
+    VCPU,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,48 +31,72 @@ class Choice:
 
     name: str
     summary: str
+    #: `kvm_run.mwait_policy` or `kvm_run.hlt_policy`, of an instruction that is intercepted.
+    policy: int
+    #: Bits of `kvm_run.userspace_exits` and of `kvm_run.disable_exits`.
     userspace_exits: int = 0
-    mwait_policy: int = MWAIT_NOP
+    disable_exits: int = 0
 
 
-MWAIT_CHOICES = {
-    choice.name: choice
-    for choice in (
-        Choice("nop", "a NOP, straight back to the guest: KVM today", mwait_policy=MWAIT_NOP),
-        Choice("yield", "sched_yield(), then back: the RFC's fallback", mwait_policy=MWAIT_YIELD),
-        Choice(
-            "exit",
-            "KVM_EXIT_MWAIT, the vCPU stays runnable: the RFC's proposal",
-            userspace_exits=kvm.KVM_X86_USERSPACE_EXIT_MWAIT,
-        ),
-        Choice("fault", "asleep until the write fault on the line", mwait_policy=MWAIT_FAULT),
-    )
-}
+def _by_name(*choices: Choice) -> dict[str, Choice]:
+    return {choice.name: choice for choice in choices}
 
-HLT_CHOICES = {
-    choice.name: choice
-    for choice in (
-        Choice("block", "asleep in the core until an interrupt"),
-        Choice(
-            "exit",
-            "KVM_EXIT_HLT with mp_state HALTED; the VMM works, then waits for wake_fd",
-            userspace_exits=kvm.KVM_X86_USERSPACE_EXIT_HLT,
-        ),
-    )
-}
+
+MWAIT_CHOICES = _by_name(
+    Choice("nop", "a NOP, straight back to the guest: KVM today", MWAIT_NOP),
+    Choice("yield", "sched_yield(), then back: the RFC's fallback", MWAIT_YIELD),
+    Choice(
+        "exit",
+        "KVM_EXIT_MWAIT, the vCPU stays runnable: the RFC's proposal",
+        MWAIT_NOP,
+        userspace_exits=kvm.KVM_X86_USERSPACE_EXIT_MWAIT,
+    ),
+    Choice(
+        "passthrough",
+        "waited for in the guest, the core held: KVM_CAP_X86_DISABLE_EXITS",
+        MWAIT_NOP,
+        disable_exits=kvm.KVM_X86_DISABLE_EXITS_MWAIT,
+    ),
+    Choice("halt", "HLT, only an interrupt wakes: QEMU with one CPU, VirtualBox", MWAIT_HALT),
+    Choice("timer", "sleep a slice, then look again: mwait-sched", MWAIT_TIMER),
+    Choice("scan", "asleep, every VM entry compares all lines: mwait-proxy", MWAIT_SCAN),
+    Choice("fault", "asleep until the write fault on the line", MWAIT_FAULT),
+    Choice("adaptive", "poll a window that grows and shrinks, then as fault", MWAIT_ADAPTIVE),
+)
+
+HLT_CHOICES = _by_name(
+    Choice("block", "asleep in the core until an interrupt", HLT_BLOCK),
+    Choice("poll", "poll first, as KVM's halt_poll_ns, then block", HLT_POLL),
+    Choice(
+        "exit",
+        "KVM_EXIT_HLT with mp_state HALTED; the VMM works, then waits for wake_fd",
+        HLT_BLOCK,
+        userspace_exits=kvm.KVM_X86_USERSPACE_EXIT_HLT,
+    ),
+    Choice(
+        "passthrough",
+        "waited for in the guest, the core held: KVM_CAP_X86_DISABLE_EXITS",
+        HLT_BLOCK,
+        disable_exits=kvm.KVM_X86_DISABLE_EXITS_HLT,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class IdlePolicy:
-    """A choice for MWAIT and one for HLT, as what a vCPU needs to be told."""
+    """A choice for MWAIT and one for HLT, as what a vCPU's `struct kvm_run` is to hold."""
 
     name: str
     userspace_exits: int
+    disable_exits: int
     mwait_policy: int
+    hlt_policy: int
 
     def apply(self, vcpu: VCPU) -> None:
         """Put the policy in force from the vCPU's next idle instruction on. Any thread may."""
         vcpu.mwait_policy = self.mwait_policy
+        vcpu.hlt_policy = self.hlt_policy
+        vcpu.disable_exits = self.disable_exits
         vcpu.userspace_exits = self.userspace_exits
 
 
@@ -74,7 +110,9 @@ def idle_policy(mwait: str = "fault", hlt: str = "block") -> IdlePolicy:
     return IdlePolicy(
         name=f"MWAIT {mwait}, HLT {hlt}",
         userspace_exits=mwait_choice.userspace_exits | hlt_choice.userspace_exits,
-        mwait_policy=mwait_choice.mwait_policy,
+        disable_exits=mwait_choice.disable_exits | hlt_choice.disable_exits,
+        mwait_policy=mwait_choice.policy,
+        hlt_policy=hlt_choice.policy,
     )
 
 

@@ -53,8 +53,7 @@ class Loop:
         self._ports = ports
         self._work = work
         self._end = end
-        self._wake = select.poll()
-        self._wake.register(vcpu.wake_fd, select.POLLIN)
+        self._wake: select.poll | None = None
         self._handlers: dict[int, Callable[[], None]] = {
             kvm.KVM_EXIT_MWAIT: self._attend,
             kvm.KVM_EXIT_INTR: self._attend,
@@ -109,6 +108,7 @@ class Loop:
         """Have the guest's next idle instruction exit, whatever the policy. From any thread."""
         self.attention = True
         self.vcpu.userspace_exits = kvm.KVM_X86_USERSPACE_VALID_EXITS
+        self.vcpu.disable_exits = 0
 
     def kick(self) -> None:
         """Have the guest left now. From any thread."""
@@ -121,6 +121,9 @@ class Loop:
             self._attend()
         else:
             # The policy is that HLT exits, so it is here and not in the core that the vCPU waits.
+            if self._wake is None:
+                self._wake = select.poll()
+                self._wake.register(self.vcpu.wake_fd, select.POLLIN)
             self._wake.poll()
 
     def _attend(self) -> None:

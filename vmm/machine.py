@@ -19,15 +19,13 @@ from vmm.result import Outcome, Result, VCPUResult
 from vmm.tick import Ticker
 from vmm.trace import Trace
 from vmm.work import WorkQueue
-from x86core import EXIT_NAMES, VCPU
+from x86core import EXIT_NAMES, MAX_VCPUS, VCPU
 
 #: How often the machine looks whether all of its vCPUs have halted for good.
 _CHECK_SECONDS = 0.02
 
 _EFLAGS_IF = 1 << 9
 
-#: The numbers 0..254 of local APIC IDs; 255 means all.
-MOST_VCPUS = 255
 #: More than any run retires.
 MOST_INSTRUCTIONS = 2**60
 
@@ -270,6 +268,6 @@ class Machine:
 
 
 def _count(vcpus: int) -> int:
-    if not 1 <= vcpus <= MOST_VCPUS:
-        raise LoadError(f"a machine has 1 to {MOST_VCPUS} vCPUs, not {vcpus}")
+    if not 1 <= vcpus <= MAX_VCPUS:
+        raise LoadError(f"a machine has 1 to {MAX_VCPUS} vCPUs, not {vcpus}")
     return vcpus

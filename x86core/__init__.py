@@ -21,18 +21,30 @@ from x86core.exits import (
     MP_STATE_RUNNABLE,
     MP_STATE_SIPI_RECEIVED,
     MP_STATE_UNINITIALIZED,
+)
+from x86core.kvm_run import (
+    DISABLE_EXITS_HLT,
+    DISABLE_EXITS_MWAIT,
+    HLT_BLOCK,
+    HLT_POLL,
+    KVM_RUN,
+    MWAIT_ADAPTIVE,
     MWAIT_FAULT,
+    MWAIT_HALT,
     MWAIT_NOP,
+    MWAIT_SCAN,
+    MWAIT_TIMER,
     MWAIT_YIELD,
     USERSPACE_EXIT_HLT,
     USERSPACE_EXIT_MWAIT,
 )
-from x86core.kvm_run import KVM_RUN
 from x86core.memory import MAX_MEMORY, Memory
 from x86core.registers import Segment
-from x86core.vcpu import VCPU, check_tail_calls
+from x86core.vcpu import MAX_VCPUS, VCPU, check_tail_calls
 
 __all__ = [
+    "DISABLE_EXITS_HLT",
+    "DISABLE_EXITS_MWAIT",
     "EXIT_DEBUG",
     "EXIT_FAIL_ENTRY",
     "EXIT_HLT",
@@ -48,15 +60,22 @@ __all__ = [
     "EXIT_NAMES",
     "EXIT_SHUTDOWN",
     "EXIT_UNKNOWN",
+    "HLT_BLOCK",
+    "HLT_POLL",
     "KVM_RUN",
     "MAX_MEMORY",
+    "MAX_VCPUS",
     "MP_STATE_HALTED",
     "MP_STATE_INIT_RECEIVED",
     "MP_STATE_RUNNABLE",
     "MP_STATE_SIPI_RECEIVED",
     "MP_STATE_UNINITIALIZED",
+    "MWAIT_ADAPTIVE",
     "MWAIT_FAULT",
+    "MWAIT_HALT",
     "MWAIT_NOP",
+    "MWAIT_SCAN",
+    "MWAIT_TIMER",
     "MWAIT_YIELD",
     "USERSPACE_EXIT_HLT",
     "USERSPACE_EXIT_MWAIT",

@@ -5,7 +5,7 @@ from libc.string cimport memset
 from x86core.opcodes cimport (BY_OPERAND_SIZE, BYTE, FAR_POINTER, LOW_NIBBLE, MODRM_REG,
                               MODRM_RM, NO_REGISTER, OFFSET, ON_CAREFUL, ON_FLAT, ON_INDEXED, ON_LOCKED, ON_SEGMENTED, ONE,
                               OPCODE_LOW, REG_FIELD, REGISTER, RELATIVE_BY_SIZE, RELATIVE_BYTE, SEGMENT_OF_OPCODE,
-                              SIGNED_BYTE, WORD, WORD_AND_BYTE, Entry, after_f3, one_byte, two_byte)
+                              SIGNED_BYTE, WORD, WORD_AND_BYTE, Entry, after_f3, one_byte, two_byte, two_byte_after)
 from x86core.state cimport (DS, EBP, EBX, ESP, FS, MODE_CODE32, MODE_FLAT, MODE_STACK32, SS, Insn)
 
 
@@ -123,6 +123,7 @@ cdef void decode_one(uint32_t mode, Bytes* code, Insn* insn, Decoded* decoded) n
     cdef bint address32 = code32
     cdef int override = -1
     cdef int repeat = 0
+    cdef int prefix = -1            # of two_byte_after
     cdef int modrm = 0
     cdef int opcode
     cdef Entry* entry
@@ -136,6 +137,7 @@ cdef void decode_one(uint32_t mode, Bytes* code, Insn* insn, Decoded* decoded) n
             return
         if opcode == 0x66:
             decoded.large = not code32
+            prefix = max(prefix, 0)
         elif opcode == 0x67:
             address32 = not code32
         elif opcode & 0xE7 == 0x26:
@@ -146,12 +148,15 @@ cdef void decode_one(uint32_t mode, Bytes* code, Insn* insn, Decoded* decoded) n
             decoded.locked = True
         elif opcode == 0xF2 or opcode == 0xF3:
             repeat = opcode
+            prefix = opcode - 0xF1
         else:
             break
     entry = &one_byte[opcode]
     if opcode == 0x0F:
         opcode = take(code, 1)
         entry = &two_byte[opcode]
+        if prefix >= 0 and (two_byte_after[prefix][opcode].valid or two_byte_after[prefix][opcode].group != NULL):
+            entry = &two_byte_after[prefix][opcode]
     elif repeat == 0xF3 and after_f3[opcode].valid:
         entry = &after_f3[opcode]
     insn.address_mask = -1 if address32 else 0
@@ -176,7 +181,7 @@ cdef void decode_one(uint32_t mode, Bytes* code, Insn* insn, Decoded* decoded) n
                 take_address32(code, insn, modrm >> 6, modrm & 7)
             else:
                 take_address16(code, insn, modrm >> 6, modrm & 7)
-        elif entry.memory_only:
+        elif entry.memory_only or modrm < 0xC0 and entry.memory_undefined:
             decoded.bad = True
     elif entry.memory_only:
         decoded.in_memory = True

@@ -1,17 +1,18 @@
 """Between blocks: finding the next one, links, faults, and everything that wants attention."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from x86core.attention cimport interrupt_pending
+from x86core.apic_timer cimport next_stop, notice_timer
 from x86core.blocks cimport block_find, drop_modified, jump_hash, set_stale_handler
 from x86core.block_building cimport build_block, build_partial
-from x86core.events cimport (deliver_debug_trap, deliver_external_interrupt, deliver_fault, deliver_nmi,
-                             take_interrupt)
-from x86core.intrinsics cimport DEAD_COUNT, atomic_exchange, atomic_load, atomic_store, frame_address
+from x86core.events cimport deliver_debug_trap, deliver_external_interrupt, deliver_fault, deliver_nmi
+from x86core.interrupts cimport interrupt_pending, take_interrupt
+from x86core.intrinsics cimport DEAD_COUNT, atomic_exchange, atomic_load, atomic_or, atomic_store, frame_address
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
 from x86core.shootdown cimport answer_shootdown
-from x86core.state cimport (ATTENTION_CODE, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SHOOTDOWN, CPU, CS,
-                            DEVICE_ACCESS, EXCEPTION_GP, EXIT_INTERNAL_ERROR, EXIT_INTR, EXIT_IRQ_WINDOW_OPEN,
-                            EXIT_LIMIT, EXIT_NONE, FLAG_IF, FLAG_TF, NO_MEMORY, Block, Insn, JumpEntry, Link)
+from x86core.state cimport (ATTENTION_CODE, ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_RUN,
+                            ATTENTION_SHOOTDOWN, ATTENTION_SIPI, CPU, CS, DEVICE_ACCESS, EXCEPTION_GP, EXIT_AGAIN,
+                            EXIT_INTERNAL_ERROR, EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_NONE, FLAG_IF,
+                            FLAG_TF, NO_MEMORY, Block, Insn, JumpEntry, Link)
 
 
 cdef void spill(CPU* cpu, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
@@ -60,11 +61,12 @@ cdef Block* find_block(CPU* cpu) noexcept nogil:
 cdef int enter(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
     """Go on at cpu.eip, once nothing else wants attention."""
     cdef Block* block
-    cdef int64_t room
+    cdef int64_t stop_at, room
     cdef int reason
     spill(cpu, result, carries, carry)
     while True:
-        room = <int64_t>atomic_load(&cpu.stop_at) - cpu.retired
+        stop_at = atomic_load(&cpu.stop_at)
+        room = stop_at - cpu.retired
         if room <= 0:
             reason = attend(cpu)
             if reason != EXIT_NONE:
@@ -72,6 +74,9 @@ cdef int enter(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
             continue
         block = find_block(cpu)
         if block != NULL and block.count > room:
+            if stop_at == cpu.soft_stop_at:
+                atomic_store(&cpu.stop_at, 0)   # only a look at the clock: it may be had early
+                continue
             block = build_partial(cpu, <int>room)
         if block != NULL:
             cpu.retired += block.count
@@ -85,6 +90,11 @@ cdef int enter(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
             return leave(cpu, reason)
 
 
+cdef inline bint limit_reached(CPU* cpu) noexcept nogil:
+    """Whether as many instructions are retired as this entry may, events in a row counted as instructions."""
+    return cpu.retired + (cpu.deliveries if cpu.delivered_at == cpu.retired else 0) >= cpu.limit_at
+
+
 cdef int attend(CPU* cpu) noexcept nogil:
     """Do what is wanted between two instructions; EXIT_NONE to go on.
 
@@ -92,7 +102,8 @@ cdef int attend(CPU* cpu) noexcept nogil:
     """
     cdef uint64_t wanted
     cdef int reason
-    atomic_store(&cpu.stop_at, cpu.limit_at)
+    notice_timer(cpu)
+    atomic_store(&cpu.stop_at, next_stop(cpu))
     wanted = atomic_exchange(&cpu.attention, 0)
     if wanted & ATTENTION_SHOOTDOWN:
         answer_shootdown(cpu)
@@ -100,7 +111,10 @@ cdef int attend(CPU* cpu) noexcept nogil:
         drop_modified(cpu)
     if wanted & ATTENTION_NMI:
         cpu.nmi_pending = True
-    if wanted & ATTENTION_KICK:
+    if wanted & (ATTENTION_INIT | ATTENTION_SIPI):
+        atomic_or(&cpu.attention, wanted & (ATTENTION_INIT | ATTENTION_SIPI | ATTENTION_KICK))
+        return EXIT_AGAIN
+    if wanted & ATTENTION_KICK or wanted & ATTENTION_RUN and cpu.run.immediate_exit:
         return EXIT_INTR
     if cpu.single_step and cpu.retired >= cpu.limit_at:
         return EXIT_LIMIT           # an event behind the instruction is a step of its own
@@ -113,7 +127,7 @@ cdef int attend(CPU* cpu) noexcept nogil:
     if cpu.replay_count and cpu.replay_at == cpu.retired:
         # An instruction waits for the answer of a device, or has it: it is finished before anything else.
         cpu.stop_at = cpu.retired + 1
-        return EXIT_LIMIT if cpu.retired >= cpu.limit_at else EXIT_NONE
+        return EXIT_LIMIT if limit_reached(cpu) else EXIT_NONE
     if cpu.nmi_pending and not cpu.nmi_blocked:
         cpu.nmi_pending = False
         cpu.nmi_blocked = True
@@ -121,13 +135,13 @@ cdef int attend(CPU* cpu) noexcept nogil:
     elif cpu.eflags & FLAG_IF and (interrupt_pending(cpu) or cpu.run.request_interrupt_window):
         if cpu.shadow == cpu.retired:
             cpu.stop_at = cpu.retired + 1
-            return EXIT_LIMIT if cpu.retired >= cpu.limit_at else EXIT_NONE
+            return EXIT_LIMIT if limit_reached(cpu) else EXIT_NONE
         if not interrupt_pending(cpu):
             return EXIT_IRQ_WINDOW_OPEN
         reason = deliver_external_interrupt(cpu, take_interrupt(cpu))
     if reason != EXIT_NONE:
         return reason
-    if cpu.retired >= cpu.limit_at:
+    if limit_reached(cpu):
         return EXIT_LIMIT
     if cpu.eflags & FLAG_TF:
         cpu.trap_at = cpu.retired + 1

@@ -6,7 +6,7 @@ Each deliver_* returns EXIT_NONE, or EXIT_SHUTDOWN after a triple fault (SDM vol
 from libc.stdint cimport uint32_t, uint64_t
 
 from x86core.flags cimport get_eflags
-from x86core.intrinsics cimport atomic_and, atomic_load, atomic_store
+from x86core.intrinsics cimport atomic_store
 from x86core.mmu cimport FAULT, INTENT_READ, INTENT_WRITE, faulted, raise_exception, read_linear, write_linear
 from x86core.segmentation cimport load_code_segment, segment_address
 from x86core.state cimport (CPU, CR0_PE, CS, ESP, EXCEPTION_DB, EXCEPTION_DE, EXCEPTION_DF,
@@ -139,6 +139,11 @@ cdef int deliver(CPU* cpu, uint32_t vector, uint32_t error_code, Source source) 
     # What the handler's first instruction asks of devices is not what the faulting one asked.
     cpu.replay_at = -1
     cpu.last_event = vector
+    # Handlers that fault at once retire nothing, but a run must end all the same.
+    cpu.deliveries = cpu.deliveries + 1 if cpu.delivered_at == cpu.retired else 0
+    cpu.delivered_at = cpu.retired
+    if cpu.retired + cpu.deliveries >= cpu.limit_at:
+        atomic_store(&cpu.stop_at, 0)
     if cpu.single_step:
         cpu.limit_at = cpu.retired
         atomic_store(&cpu.stop_at, 0)
@@ -171,17 +176,3 @@ cdef int deliver_nmi(CPU* cpu) noexcept nogil:
 
 cdef int deliver_debug_trap(CPU* cpu) noexcept nogil:
     return deliver(cpu, EXCEPTION_DB, 0, EXTERNAL)
-
-
-cdef int take_interrupt(CPU* cpu) noexcept nogil:
-    """The highest pending vector, no longer pending; -1 when there is none."""
-    cdef int word, bit
-    cdef uint64_t pending
-    for word in range(3, -1, -1):
-        pending = atomic_load(&cpu.interrupts[word])
-        if pending:
-            for bit in range(63, -1, -1):
-                if pending >> bit & 1:
-                    atomic_and(&cpu.interrupts[word], ~(<uint64_t>1 << bit))
-                    return word * 64 + bit
-    return -1

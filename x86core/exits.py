@@ -34,15 +34,6 @@ MP_STATE_INIT_RECEIVED: Final = 2
 MP_STATE_HALTED: Final = 3
 MP_STATE_SIPI_RECEIVED: Final = 4
 
-#: Bits of `kvm_run.userspace_exits` (the RFC's KVM_X86_USERSPACE_EXIT_*).
-USERSPACE_EXIT_MWAIT: Final = 1 << 0
-USERSPACE_EXIT_HLT: Final = 1 << 1
-
-#: Values of `kvm_run.mwait_policy`: what MWAIT does when it does not exit to userspace.
-MWAIT_NOP: Final = 0
-MWAIT_YIELD: Final = 1
-MWAIT_FAULT: Final = 2
-
 #: `kvm_run.io.direction`.
 EXIT_IO_IN: Final = 0
 EXIT_IO_OUT: Final = 1

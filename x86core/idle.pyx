@@ -1,17 +1,34 @@
-"""How a vCPU sleeps in the core: in HLT, in MWAIT, or before it is started.
+"""How a vCPU waits in the core: in HLT, in MWAIT and its kin, or before it is started.
 
-While it sleeps it is outside the guest, so that no shootdown has to wake it. Each wait returns EXIT_NONE
-when the guest goes on, or an exit reason; EXIT_SIGNAL when it is to be resumed.
+While it waits it is outside the guest, so that no shootdown has to wake it. Each wait returns EXIT_NONE
+when the guest goes on, or an exit reason; EXIT_SIGNAL when it is to be resumed. Policies are read when a
+wait begins, so that a change counts from the next idle instruction on.
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from x86core.attention cimport event_pending, is_wanted, park
-from x86core.intrinsics cimport atomic_and, atomic_exchange, atomic_load, atomic_store
-from x86core.monitor cimport monitor_disarm, monitor_is_waiting, monitor_wait_begin, monitor_wait_end
+from x86core.attention cimport park
+from x86core.clock cimport guest_time
+from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_exchange, atomic_load, atomic_store, spin_pause
+from x86core.lifecycle cimport accept_start
+from x86core.monitor cimport monitor_arm, monitor_disarm, monitor_wait_begin, monitor_wait_end
+from x86core.polling cimport POLL_HLT, POLL_MWAIT, adjust_poll_window, count_poll
+from x86core.runnable cimport event_pending, is_runnable, next_deadline
+from x86core.scan cimport scan_arm, scan_begin, scan_end
 from x86core.shootdown cimport answer_shootdown
-from x86core.state cimport (ATTENTION_KICK, CPU, EXIT_HLT, EXIT_INTR, EXIT_IRQ_WINDOW_OPEN,
-                            EXIT_NONE, EXIT_SIGNAL, FLAG_IF, IN_GUEST, MP_STATE_HALTED, MP_STATE_RUNNABLE,
-                            OUTSIDE_GUEST, USERSPACE_EXIT_HLT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WAIT_START, WaitKind)
+from x86core.state cimport (ATTENTION_KICK, CPU, DISABLE_EXITS_HLT, DISABLE_EXITS_MWAIT, EXIT_AGAIN, EXIT_HLT,
+                            EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_MWAIT, EXIT_NONE, EXIT_SIGNAL, HLT_POLL, IN_GUEST,
+                            MP_STATE_HALTED, MP_STATE_RUNNABLE, MWAIT_ADAPTIVE, MWAIT_EXIT, MWAIT_FAULT, MWAIT_HALT,
+                            MWAIT_NOP, MWAIT_PASSTHROUGH, MWAIT_SCAN, MWAIT_TIMER, MWAIT_YIELD, OUTSIDE_GUEST,
+                            USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WAIT_START,
+                            WaitKind)
+from x86core.wake_fd cimport update_wake_fd
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+cdef enum:
+    # Looks at the reasons to go on between two looks at the clock, while spinning.
+    SPINS = 32
 
 
 cdef void enter_guest(CPU* cpu) noexcept nogil:
@@ -26,38 +43,96 @@ cdef void leave_guest(CPU* cpu) noexcept nogil:
     atomic_exchange(&cpu.location, OUTSIDE_GUEST)
 
 
-cdef bint must_wait(CPU* cpu, WaitKind kind) noexcept nogil:
-    if kind == WAIT_START:
-        return not atomic_load(&cpu.attention) & ATTENTION_KICK
-    if is_wanted(cpu, kind == WAIT_MWAIT and cpu.masked_interrupts_wake):
-        return False
-    if cpu.run.request_interrupt_window and cpu.eflags & FLAG_IF:
-        return False
-    return kind != WAIT_MWAIT or monitor_is_waiting(cpu)
+cdef bint spin(CPU* cpu, int64_t nanoseconds) noexcept nogil:
+    """Look at nothing but the reasons to go on for a while; whether there is one."""
+    cdef int64_t until = guest_time(cpu.ram) + nanoseconds
+    cdef int _look
+    while True:
+        for _look in range(SPINS):
+            if is_runnable(cpu):
+                return True
+            spin_pause()
+        if guest_time(cpu.ram) >= until:
+            return is_runnable(cpu)
 
 
-cdef bint sleep(CPU* cpu, WaitKind kind) noexcept nogil:
-    """Sleep until the wait is over; False when Python should look for signals before it goes on.
+cdef int64_t longest_sleep(CPU* cpu) noexcept nogil:
+    """Nanoseconds that the vCPU may sleep without a look; negative: for ever."""
+    cdef int64_t deadline = next_deadline(cpu)
+    cdef int64_t longest = cpu.park_nanoseconds
+    cdef int64_t left
+    if deadline != NO_LIMIT:
+        left = deadline - guest_time(cpu.ram)
+        if left < 0:
+            left = 0
+        if longest < 0 or left < longest:
+            longest = left
+    if cpu.in_mwait and cpu.wait_policy == MWAIT_SCAN and (longest < 0 or cpu.mwait_scan_ns < longest):
+        longest = cpu.mwait_scan_ns
+    return longest
 
-    `parked` is set before each look at the reasons to wake, and whoever makes such a reason looks at
+
+cdef bint sleep(CPU* cpu) noexcept nogil:
+    """Sleep until the vCPU is runnable; False when Python should look for signals before that.
+
+    `parked` is set before each look at the reasons to go on, and whoever makes such a reason looks at
     `parked` after it (attention.pyx): no wake-up falls between the look and the sleep.
     """
+    cdef int64_t until = NO_LIMIT if cpu.park_nanoseconds < 0 else guest_time(cpu.ram) + cpu.park_nanoseconds
     cdef bint over
-    leave_guest(cpu)
-    atomic_store(&cpu.waiting, kind)
     while True:
         atomic_exchange(&cpu.parked, 1)
-        over = not must_wait(cpu, kind)
-        if over:
+        over = is_runnable(cpu)
+        if over or until != NO_LIMIT and guest_time(cpu.ram) >= until:
             break
-        park(cpu, cpu.park_nanoseconds)
-        if cpu.park_nanoseconds >= 0:
-            over = not must_wait(cpu, kind)
-            break
+        park(cpu, longest_sleep(cpu))
     atomic_store(&cpu.parked, 0)
+    return over
+
+
+cdef bint wait(CPU* cpu, WaitKind kind) noexcept nogil:
+    """Spin as wait_poll says, then sleep; False when the wait is to be resumed after a look for signals."""
+    cdef int64_t polled = guest_time(cpu.ram) - cpu.wait_began
+    cdef int64_t slice
+    cdef bint over = False
+    leave_guest(cpu)
+    atomic_store(&cpu.waiting, kind)
+    update_wake_fd(cpu)
+    if polled < cpu.wait_poll:
+        slice = cpu.wait_poll - polled
+        if cpu.park_nanoseconds >= 0 and cpu.park_nanoseconds < slice:
+            slice = cpu.park_nanoseconds
+        over = spin(cpu, slice)
+    if not over and guest_time(cpu.ram) - cpu.wait_began >= cpu.wait_poll:
+        over = sleep(cpu)
     atomic_store(&cpu.waiting, WAIT_NONE)
     enter_guest(cpu)
     return over
+
+
+cdef void begin_wait(CPU* cpu, int64_t poll) noexcept nogil:
+    cpu.wait_began = guest_time(cpu.ram)
+    cpu.wait_poll = poll
+
+
+cdef void end_wait(CPU* cpu, int kind, bint valid) noexcept nogil:
+    """Count the wait that is over; `valid`: it ended by what the guest waited for."""
+    cdef int64_t waited = guest_time(cpu.ram) - cpu.wait_began
+    cdef bint polls = cpu.wait_poll != NO_LIMIT and (
+        cpu.wait_policy == MWAIT_ADAPTIVE if kind == POLL_MWAIT else cpu.run.hlt_policy == HLT_POLL)
+    cdef int64_t polled = waited if waited < cpu.wait_poll else cpu.wait_poll
+    if polls and cpu.wait_poll:
+        count_poll(cpu, kind, waited <= cpu.wait_poll, polled)
+    if kind == POLL_HLT:
+        cpu.stats.halt_wait_ns += waited - polled
+    else:
+        cpu.stats.mwait_wait_ns += waited - polled
+    if polls:
+        adjust_poll_window(cpu, kind, waited, valid)
+    cpu.wait_began = NO_LIMIT
+    # What ended the wait may be a timer, of which nobody has told: look before the next block.
+    atomic_store(&cpu.stop_at, 0)
+    update_wake_fd(cpu)
 
 
 cdef bint only_kicked(CPU* cpu) noexcept nogil:
@@ -68,57 +143,169 @@ cdef bint only_kicked(CPU* cpu) noexcept nogil:
     return True
 
 
+# HLT.
+
+cdef int halt(CPU* cpu) noexcept nogil:
+    """HLT: as kvm_run says. `eip` is the address behind it."""
+    cpu.stats.halt_exits += 1
+    cpu.mp_state = MP_STATE_HALTED
+    if cpu.run.userspace_exits & USERSPACE_EXIT_HLT and not cpu.run.disable_exits & DISABLE_EXITS_HLT:
+        return EXIT_HLT
+    return wait_for_interrupt(cpu)
+
+
 cdef int wait_for_interrupt(CPU* cpu) noexcept nogil:
-    """Block in HLT until an interrupt that is taken or an NMI. A kick leaves the vCPU HALTED."""
-    if not sleep(cpu, WAIT_HLT):
+    """Wait until an interrupt that is taken, or an NMI. A kick leaves the vCPU HALTED."""
+    cdef int64_t poll = 0
+    if cpu.wait_began == NO_LIMIT:
+        if cpu.run.disable_exits & DISABLE_EXITS_HLT:
+            poll = NO_LIMIT
+        elif cpu.run.hlt_policy == HLT_POLL:
+            poll = cpu.poll_window[POLL_HLT]
+        begin_wait(cpu, poll)
+    if not wait(cpu, WAIT_HLT):
         return EXIT_SIGNAL
+    if accept_start(cpu):
+        return EXIT_AGAIN
+    if event_pending(cpu, False):
+        cpu.mp_state = MP_STATE_RUNNABLE
+        cpu.stats.halt_wakeup += 1
+        cpu.stats.wakes_interrupt += 1
+        end_wait(cpu, POLL_HLT, True)
+        return EXIT_NONE
+    end_wait(cpu, POLL_HLT, False)
     if only_kicked(cpu):
         cpu.stats.wakes_kick += 1
         return EXIT_INTR
-    if not is_wanted(cpu, False):
-        return EXIT_IRQ_WINDOW_OPEN
-    cpu.mp_state = MP_STATE_RUNNABLE
-    cpu.stats.halt_wakeup += 1
-    cpu.stats.wakes_interrupt += 1
-    return EXIT_NONE
+    return leave_halted(cpu)
 
 
-cdef int wait_for_store(CPU* cpu, bint masked_interrupts_wake) noexcept nogil:
-    """Block in MWAIT until the monitored line is stored to, or anything else that ends MWAIT."""
-    if not monitor_wait_begin(cpu):
+cdef int leave_halted(CPU* cpu) noexcept nogil:
+    """Somebody wrote to kvm_run what ends a run(); the vCPU stays HALTED."""
+    return EXIT_INTR if cpu.run.immediate_exit else EXIT_IRQ_WINDOW_OPEN
+
+
+# MWAIT and its kin.
+
+cdef int mwait_way(CPU* cpu) noexcept nogil:
+    """What MWAIT is at this moment, by kvm_run: what is not intercepted can exit to nobody."""
+    if cpu.run.disable_exits & DISABLE_EXITS_MWAIT:
+        return MWAIT_PASSTHROUGH
+    if cpu.run.userspace_exits & USERSPACE_EXIT_MWAIT:
+        return MWAIT_EXIT
+    return cpu.run.mwait_policy
+
+
+cdef void watch(CPU* cpu, uint64_t physical) noexcept nogil:
+    """MONITOR and its kin: in the way that the policy in force wakes by. Where none does, nothing is armed.
+
+    Nor is an address without RAM behind it: no store to it could be seen.
+    """
+    cdef int way = mwait_way(cpu)
+    if physical >= cpu.ram.size or way not in (MWAIT_FAULT, MWAIT_ADAPTIVE, MWAIT_PASSTHROUGH, MWAIT_SCAN):
         monitor_disarm(cpu)
+    elif way == MWAIT_SCAN:
+        scan_arm(cpu, physical)
+    else:
+        monitor_arm(cpu, physical)
+
+
+cdef int64_t spins_first(CPU* cpu, int way) noexcept nogil:
+    if way == MWAIT_PASSTHROUGH:
+        return NO_LIMIT
+    return cpu.poll_window[POLL_MWAIT] if way == MWAIT_ADAPTIVE else 0
+
+
+cdef int wait_for_store(CPU* cpu, bint masked_interrupts_wake, int64_t until) noexcept nogil:
+    """MWAIT, MWAITX and UMWAIT: as kvm_run says, at the latest until a guest time. `eip` is the address behind it."""
+    cdef int way = mwait_way(cpu)
+    if way in (MWAIT_FAULT, MWAIT_ADAPTIVE, MWAIT_PASSTHROUGH, MWAIT_SCAN):
+        if not monitor_wait_begin(cpu):
+            cpu.stats.mwait_fallthroughs += 1
+            way = MWAIT_NOP
+    elif way == MWAIT_TIMER:
+        until = min(until, guest_time(cpu.ram) + cpu.mwait_timer_ns)
+    return begin_mwait(cpu, way, masked_interrupts_wake, until)
+
+
+cdef int pause_until(CPU* cpu, int64_t until) noexcept nogil:
+    """TPAUSE: as MWAIT without a monitor, so that every way of waiting is to sleep until then."""
+    cdef int way = mwait_way(cpu)
+    if way in (MWAIT_FAULT, MWAIT_SCAN, MWAIT_TIMER):
+        way = MWAIT_HALT
+    return begin_mwait(cpu, way, True, until)
+
+
+cdef int begin_mwait(CPU* cpu, int way, bint masked_interrupts_wake, int64_t until) noexcept nogil:
+    cpu.stats.mwait_instructions += 1
+    if way in (MWAIT_NOP, MWAIT_YIELD, MWAIT_EXIT):
+        monitor_disarm(cpu)
+        if way == MWAIT_EXIT:
+            cpu.stats.mwait_exits += 1
+            return EXIT_MWAIT
+        if way == MWAIT_YIELD:
+            sched_yield()
         return EXIT_NONE
+    cpu.wait_policy = way
+    cpu.wait_until = until
     cpu.masked_interrupts_wake = masked_interrupts_wake
+    cpu.in_mwait = True
+    if way == MWAIT_SCAN:
+        scan_begin(cpu)
     cpu.stats.mwait_waits += 1
-    return finish_wait_for_store(cpu)
+    begin_wait(cpu, spins_first(cpu, way))
+    return finish_mwait(cpu)
 
 
-cdef int finish_wait_for_store(CPU* cpu) noexcept nogil:
-    cpu.waits_for_store = not sleep(cpu, WAIT_MWAIT)
-    if cpu.waits_for_store:
+cdef int finish_mwait(CPU* cpu) noexcept nogil:
+    cdef bint triggered
+    cdef int reason = EXIT_NONE
+    if not wait(cpu, WAIT_MWAIT):
         return EXIT_SIGNAL
-    if monitor_wait_end(cpu):
+    cpu.in_mwait = False
+    if cpu.wait_policy == MWAIT_SCAN:
+        scan_end(cpu)
+    triggered = monitor_wait_end(cpu)
+    if accept_start(cpu):
+        return EXIT_AGAIN
+    if triggered:
         cpu.stats.wakes_store += 1
+    elif event_pending(cpu, cpu.masked_interrupts_wake):
+        cpu.stats.wakes_interrupt += 1
+        triggered = True
     elif only_kicked(cpu):
         cpu.stats.wakes_kick += 1
-        return EXIT_INTR
+        reason = EXIT_INTR
     else:
-        cpu.stats.wakes_interrupt += 1
-    return EXIT_NONE
+        cpu.stats.wakes_spurious += 1
+        if cpu.carry_at_limit and guest_time(cpu.ram) >= cpu.wait_until:
+            cpu.carry = 1
+    end_wait(cpu, POLL_MWAIT, triggered)
+    return reason
 
 
 cdef int resume_wait(CPU* cpu) noexcept nogil:
     """At the entry of run(): go on waiting if that is what the vCPU was doing."""
+    if cpu.in_mwait:
+        return finish_mwait(cpu)
     if cpu.mp_state == MP_STATE_HALTED:
-        if cpu.run.userspace_exits & USERSPACE_EXIT_HLT and must_wait(cpu, WAIT_HLT):
+        if (cpu.wait_began == NO_LIMIT and cpu.run.userspace_exits & USERSPACE_EXIT_HLT
+                and not cpu.run.disable_exits & DISABLE_EXITS_HLT and not is_runnable(cpu)):
             return EXIT_HLT
         return wait_for_interrupt(cpu)
     if cpu.mp_state != MP_STATE_RUNNABLE:
-        # Not started yet; only a kick ends that here. A start_* is done from outside run().
-        if not sleep(cpu, WAIT_START):
-            return EXIT_SIGNAL
-        atomic_and(&cpu.attention, ~<uint32_t>ATTENTION_KICK)
-        return EXIT_INTR
-    if cpu.waits_for_store:
-        return finish_wait_for_store(cpu)
+        return wait_for_start(cpu)
     return EXIT_NONE
+
+
+cdef int wait_for_start(CPU* cpu) noexcept nogil:
+    """Before the first SIPI, or after INIT."""
+    if cpu.wait_began == NO_LIMIT:
+        begin_wait(cpu, 0)
+    if not wait(cpu, WAIT_START):
+        return EXIT_SIGNAL
+    cpu.wait_began = NO_LIMIT
+    if accept_start(cpu):
+        return EXIT_AGAIN
+    atomic_and(&cpu.attention, ~<uint32_t>ATTENTION_KICK)
+    return EXIT_INTR

@@ -34,6 +34,7 @@ cdef extern from * nogil:
     #define compiler_barrier() __asm__ __volatile__("" ::: "memory")
     #define trailing_zeros(x) ((uint32_t)__builtin_ctz(x))
     #define leading_zeros(x) ((uint32_t)__builtin_clz(x))
+    #define leading_zeros64(x) ((int)__builtin_clzll(x))
     #define swap_bytes(x) __builtin_bswap32(x)
     #define parity_is_even(x) (!__builtin_parity((x) & 0xFF))
     /* Counts beyond any that a run reaches; their sum still fits. */
@@ -86,6 +87,7 @@ cdef extern from * nogil:
     bint parity_is_even(uint32_t)
     uint32_t trailing_zeros(uint32_t)       # not of 0
     uint32_t leading_zeros(uint32_t)        # not of 0
+    int leading_zeros64(uint64_t)           # not of 0
     uint32_t swap_bytes(uint32_t)
     const int64_t DEAD_COUNT
     const int64_t NO_LIMIT

@@ -4,7 +4,7 @@ A row is an opcode form. Its columns:
 
 opcode       bytes in hexadecimal; `+r` the low three bits are a register, `+c` the low four
              a condition; `/n` the ModRM reg field selects it; a third byte after 0F 01 is
-             all of ModRM
+             all of ModRM; 66, F2 or F3 before 0F is a prefix that makes another instruction
 instruction  mnemonic and operands as in the opcode map of the Intel SDM (vol. 2, appendix A):
              E register or memory, G register, I immediate, M memory, S segment register, C control
              and D debug register, O offset without ModRM, J relative target, A far pointer,
@@ -25,6 +25,7 @@ properties   lock     LOCK may stand before the memory form; the handler is then
              end      ends a block
              signed   its byte immediate is sign-extended to the operand size
              string   takes REP
+             register a memory operand is #UD; otherwise ModRM.mod says nothing of an R operand
 """
 
 from __future__ import annotations
@@ -306,6 +307,8 @@ FF/6     PUSH Ev              push_operand
 0F01/7   INVLPG M             invlpg             end
 0F01C8   MONITOR              monitor
 0F01C9   MWAIT                mwait              end
+0F01FA   MONITORX             monitorx
+0F01FB   MWAITX               mwaitx             end
 0F06     CLTS                 clts               end
 0F08     INVD                 invd               end
 0F09     WBINVD               invd               end
@@ -362,6 +365,9 @@ FF/6     PUSH Ev              push_operand
 0FC1     XADD Ev,Gv           xadd               lock atomic
 0FC7/1   CMPXCHG8B Mq         cmpxchg8b          lock atomic
 0FC8+r   BSWAP Zv             bswap              quiet
+660FAE/6 TPAUSE Rd            tpause             end register writes
+F20FAE/6 UMWAIT Rd            umwait             end register writes
+F30FAE/6 UMONITOR Rd          umonitor           register
 F390     PAUSE                pause              quiet
 """
 

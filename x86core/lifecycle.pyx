@@ -1,23 +1,31 @@
-"""The beginnings of a vCPU: its structure, the state after RESET, the two ways to start one."""
-from libc.errno cimport errno
+"""The beginnings of a vCPU: its structure, RESET, INIT and SIPI, and two ways to start one without them."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset, strerror
+from libc.string cimport memset
 
+from x86core.apic cimport DEFAULT_APIC_BASE, reset_apic
+from x86core.apic_registers cimport BASE_BOOTSTRAP, BASE_ENABLED
 from x86core.blocks cimport blocks_create, flush_blocks
 from x86core.flags cimport set_eflags
-from x86core.hostmemory cimport release, reserve
-from x86core.intrinsics cimport atomic_and, atomic_load, atomic_store
+from x86core.hostmemory cimport reserve
+from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_store
 from x86core.monitor cimport monitor_disarm
 from x86core.msr cimport MISC_ENABLE_MONITOR
+from x86core.scan cimport scan_end
 from x86core.segmentation cimport set_segment, update_context
-from x86core.state cimport (ATTENTION_KICK, CPU, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CS, EDX, ES, ESP, FLAGS_ALWAYS, GS,
-                            LDTR, MP_STATE_RUNNABLE, MP_STATE_UNINITIALIZED, PAGE_SIZE, PORT_DATA_OFFSET, RAM,
-                            SEGMENTS, KvmRun)
+from x86core.state cimport (ATTENTION_INIT, ATTENTION_KICK, ATTENTION_SIPI, CPU, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CS,
+                            EDX, ES, ESP, FLAGS_ALWAYS, GS, LDTR, MP_STATE_INIT_RECEIVED, MP_STATE_RUNNABLE,
+                            MP_STATE_UNINITIALIZED, MWAIT_SCAN, PAGE_SIZE, PORT_DATA_OFFSET, RAM, SEGMENTS, KvmRun)
 from x86core.tlb cimport tlb_flush
+from x86core.wake_fd cimport update_wake_fd
 
-cdef extern from "<sys/eventfd.h>" nogil:
-    int eventfd(unsigned int, int)
-    int EFD_CLOEXEC, EFD_NONBLOCK
+cdef enum:
+    # As KVM's module parameters of these names: nanoseconds, a factor and a divisor.
+    HALT_POLL_NS = 200000
+    HALT_POLL_NS_GROW = 2
+    HALT_POLL_NS_GROW_START = 10000
+    HALT_POLL_NS_SHRINK = 0
+    MWAIT_TIMER_NS = 50000      # a slice of policy timer
+    MWAIT_SCAN_NS = 1000000     # policy scan: a host's timer tick, which makes every vCPU exit and enter
 
 
 cdef CPU* create_cpu(RAM* ram, int index) except NULL:
@@ -28,11 +36,15 @@ cdef CPU* create_cpu(RAM* ram, int index) except NULL:
     cpu.index = index
     cpu.run = <KvmRun*>run
     cpu.port_data = <uint64_t*>(<uint8_t*>run + PORT_DATA_OFFSET)
-    cpu.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-    if cpu.wake_fd < 0:
-        release(run, 2 * PAGE_SIZE)
-        release(cpu, sizeof(CPU))
-        raise OSError(errno, f"no eventfd for vCPU {index}: {strerror(errno).decode()}")
+    cpu.wake_fd = cpu.wake_event = cpu.wake_timer = -1
+    cpu.wake_timer_at = cpu.wait_began = NO_LIMIT
+    cpu.soft_stop_at = -1
+    cpu.halt_poll_ns = HALT_POLL_NS
+    cpu.halt_poll_ns_grow = HALT_POLL_NS_GROW
+    cpu.halt_poll_ns_grow_start = HALT_POLL_NS_GROW_START
+    cpu.halt_poll_ns_shrink = HALT_POLL_NS_SHRINK
+    cpu.mwait_timer_ns = MWAIT_TIMER_NS
+    cpu.mwait_scan_ns = MWAIT_SCAN_NS
     blocks_create(cpu)
     cpu.acknowledged = atomic_load(&ram.shootdown)
     ram.vcpus[index] = cpu
@@ -41,41 +53,86 @@ cdef CPU* create_cpu(RAM* ram, int index) except NULL:
     return cpu
 
 
-cdef void reset_cpu(CPU* cpu) noexcept:
-    """Real mode at the reset vector; counters and whatever was under way are gone. A kick stays."""
+cdef void initialize(CPU* cpu) noexcept nogil:
+    """What RESET and INIT have in common: real mode at the reset vector (SDM vol. 3, table 10-1)."""
     cdef int number
     memset(cpu.gpr, 0, sizeof(cpu.gpr))
     cpu.gpr[EDX] = 0x611
     set_eflags(cpu, FLAGS_ALWAYS)
     cpu.eip = 0xFFF0
-    cpu.cr0 = CR0_CD | CR0_NW | CR0_ET
+    cpu.cr0 = cpu.cr0 & (CR0_CD | CR0_NW) | CR0_ET
     cpu.cr2 = cpu.cr3 = cpu.cr4 = 0
     memset(cpu.dr, 0, sizeof(cpu.dr))
     cpu.dr[6] = 0xFFFF0FF0U
     cpu.dr[7] = 0x400
-    cpu.misc_enable = MISC_ENABLE_MONITOR
-    cpu.tsc_offset = 0
     cpu.gdt_base = cpu.idt_base = 0
     cpu.gdt_limit = 0xFFFF
     cpu.idt_limit = 0xFFFF
     for number in range(SEGMENTS):
         set_segment(cpu, number, 0, 0, 0xFFFF, 0x82 if number >= LDTR else 0x93)
     set_segment(cpu, CS, 0xF000, 0xFFFF0000U, 0xFFFF, 0x93)
-    cpu.mp_state = MP_STATE_UNINITIALIZED if cpu.index else MP_STATE_RUNNABLE
-    cpu.retired = 0
     cpu.shadow = cpu.trap_shadow = cpu.trap_at = cpu.replay_at = -1
     cpu.access_exit = 0
-    cpu.waits_for_store = cpu.completes_access = False
+    cpu.completes_access = False
     cpu.nmi_pending = cpu.nmi_blocked = False
+    if cpu.in_mwait and cpu.wait_policy == MWAIT_SCAN:
+        scan_end(cpu)
+    cpu.in_mwait = False
+    cpu.wait_began = NO_LIMIT
+    monitor_disarm(cpu)
+    reset_apic(cpu)
+    tlb_flush(cpu)
+    update_context(cpu)
+
+
+cdef void reset_cpu(CPU* cpu) noexcept:
+    """RESET: counters and whatever was under way are gone. A kick stays."""
+    cdef int number
+    cpu.retired = 0
+    cpu.cr0 = CR0_CD | CR0_NW
+    cpu.misc_enable = MISC_ENABLE_MONITOR
+    cpu.umwait_control = 0
+    cpu.tsc_offset = 0
+    cpu.apic.base = DEFAULT_APIC_BASE | BASE_ENABLED | (0 if cpu.index else BASE_BOOTSTRAP)
+    cpu.mp_state = MP_STATE_UNINITIALIZED if cpu.index else MP_STATE_RUNNABLE
     cpu.last_event = -1
     atomic_and(&cpu.attention, ATTENTION_KICK)      # a kick is never lost
     for number in range(4):
         cpu.interrupts[number] = 0
+    cpu.poll_window[0] = cpu.poll_window[1] = 0
     memset(&cpu.stats, 0, sizeof(cpu.stats))
-    monitor_disarm(cpu)
-    tlb_flush(cpu)
     flush_blocks(cpu)
+    initialize(cpu)
+    update_wake_fd(cpu)
+
+
+cdef void accept_init(CPU* cpu) noexcept nogil:
+    """INIT: the bootstrap processor begins anew, any other waits for a start-up IPI. Between instructions."""
+    initialize(cpu)
+    cpu.mp_state = MP_STATE_RUNNABLE if cpu.apic.base & BASE_BOOTSTRAP else MP_STATE_INIT_RECEIVED
+    update_wake_fd(cpu)
+
+
+cdef void accept_sipi(CPU* cpu) noexcept nogil:
+    """A start-up IPI: real mode at the page that its vector names. Only a vCPU that waits for it heeds it."""
+    cdef uint32_t vector = atomic_load(&cpu.sipi_vector)
+    if cpu.mp_state != MP_STATE_UNINITIALIZED and cpu.mp_state != MP_STATE_INIT_RECEIVED:
+        return
+    set_segment(cpu, CS, vector << 8, vector << 12, 0xFFFF, 0x93)
+    cpu.eip = 0
+    cpu.mp_state = MP_STATE_RUNNABLE
     update_context(cpu)
+    update_wake_fd(cpu)
+
+
+cdef bint accept_start(CPU* cpu) noexcept nogil:
+    """Take INIT and SIPI, if there are any, INIT first; whether the vCPU does something else now."""
+    cdef uint64_t wanted = atomic_and(&cpu.attention, ~<uint32_t>(ATTENTION_INIT | ATTENTION_SIPI))
+    if wanted & ATTENTION_INIT:
+        accept_init(cpu)
+    if wanted & ATTENTION_SIPI:
+        accept_sipi(cpu)
+    return wanted & (ATTENTION_INIT | ATTENTION_SIPI) != 0
 
 
 cdef void start_cpu_real_mode(CPU* cpu, uint32_t selector, uint32_t offset) noexcept:
@@ -90,6 +147,7 @@ cdef void start_cpu_real_mode(CPU* cpu, uint32_t selector, uint32_t offset) noex
     cpu.eip = offset
     cpu.mp_state = MP_STATE_RUNNABLE
     update_context(cpu)
+    update_wake_fd(cpu)
 
 
 cdef void start_cpu_flat32(CPU* cpu, uint32_t at, uint32_t stack) noexcept:
@@ -105,3 +163,4 @@ cdef void start_cpu_flat32(CPU* cpu, uint32_t at, uint32_t stack) noexcept:
     cpu.gpr[ESP] = stack
     cpu.mp_state = MP_STATE_RUNNABLE
     update_context(cpu)
+    update_wake_fd(cpu)

@@ -8,7 +8,6 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from posix.unistd cimport close
 
 from x86core.attention cimport request
 from x86core.blocks cimport blocks_destroy, drop_page
@@ -17,6 +16,7 @@ from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_lo
                                  monotonic_nanoseconds)
 from x86core.monitor cimport monitor_store
 from x86core.state cimport ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_PROTECTED, PAGE_SIZE, RAM, Page
+from x86core.wake_fd cimport close_wake_fd
 
 #: The top 64 MiB of the physical address space belong to devices.
 MAX_MEMORY = (4 << 30) - (64 << 20)
@@ -100,7 +100,7 @@ cdef class Memory:
             cpu = self.ram.vcpus[index]
             if cpu != NULL:
                 blocks_destroy(cpu)
-                close(cpu.wake_fd)
+                close_wake_fd(cpu)
                 release(cpu.run, 2 * PAGE_SIZE)
                 release(cpu, sizeof(CPU))
         release(self.ram.bytes, self.ram.size)

@@ -7,6 +7,7 @@ answers of the accesses that it has already had (`replay`).
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from x86core.apic cimport apic_holds, apic_read, apic_write
 from x86core.intrinsics cimport atomic_load, likely, unlikely
 from x86core.memory cimport after_store
 from x86core.state cimport (CPU, DEVICE_ACCESS, EXIT_MMIO, NO_EXCEPTION, PAGE_SIZE, RAM,
@@ -58,6 +59,12 @@ cdef bint device_answered(CPU* cpu, uint64_t* value) noexcept nogil:
 cdef uint64_t access_device(CPU* cpu, uint64_t physical, uint32_t value, int size, bint write) noexcept nogil:
     """A memory-mapped access: its value, or FAULT while the VMM has not answered it."""
     cdef uint64_t answer = 0
+    if apic_holds(cpu, physical):
+        if not write:
+            return apic_read(cpu, physical & OFFSET, size)
+        if size == 4:
+            apic_write(cpu, physical & OFFSET, value)
+        return 0
     if device_answered(cpu, &answer):
         return answer & (~<uint64_t>0 >> (64 - 8 * size))
     cpu.access_exit = EXIT_MMIO

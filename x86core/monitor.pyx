@@ -14,12 +14,13 @@ keep wakes from being lost; tests/monitor drives each rule.
 A monitor is one word, line and state: IDLE -> ARMED -> WAITING -> TRIGGERED, each step one exchange.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from x86core.attention cimport unpark
+from x86core.attention cimport wake
 from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_exchange, atomic_load, atomic_or, atomic_store,
                                  atomic_swap_if, likely)
 from x86core.shootdown cimport answer_shootdown, everybody_answered, lock_page, shootdown, unlock_page
 from x86core.state cimport (CPU, LINE_SIZE, MONITOR_ARMED, MONITOR_IDLE, MONITOR_STATE, MONITOR_TRIGGERED,
-                            MONITOR_WAITING, PAGE_ACKNOWLEDGED, PAGE_PROTECTED, PAGE_SIZE, RAM, Page)
+                            MONITOR_WAITING, PAGE_ACKNOWLEDGED, PAGE_PROTECTED, PAGE_SIZE, RAM, STORE_LOCKED,
+                            STORE_STRING, STORE_WALK, Page)
 
 cdef enum:
     # False faults on a page, since a monitor was last armed there, before giving up its protection is tried.
@@ -46,18 +47,11 @@ cdef bint protect(CPU* cpu, Page* page) noexcept nogil:
 
 
 cdef void monitor_arm(CPU* cpu, uint64_t physical) noexcept nogil:
-    """MONITOR: watch the line of a physical address, instead of any line before.
-
-    An address without RAM behind it is never armed: no store to it could be seen.
-    """
+    """MONITOR: watch the line of a physical address in RAM, instead of any line before."""
     cdef RAM* ram = cpu.ram
     cdef uint64_t line = physical & ~<uint64_t>(LINE_SIZE - 1)
     cdef uint64_t bit = <uint64_t>1 << (physical >> 6 & 63)
-    cdef Page* page
-    if physical >= ram.size:
-        monitor_disarm(cpu)
-        return
-    page = &ram.pages[physical >> 12]
+    cdef Page* page = &ram.pages[physical >> 12]
     lock_page(page)
     if protect(cpu, page):
         if not atomic_load(&page.monitored_lines) & bit:
@@ -93,6 +87,19 @@ cdef bint monitor_wait_end(CPU* cpu) noexcept nogil:
     return atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE) & MONITOR_STATE == MONITOR_TRIGGERED
 
 
+cdef void count_trigger(RAM* ram, CPU* writer) noexcept nogil:
+    if writer == NULL:
+        atomic_add(&ram.host_triggers, 1)
+        return
+    writer.stats.monitor_triggers_vcpu += 1
+    if writer.store_kind == STORE_LOCKED:
+        writer.stats.monitor_triggers_locked += 1
+    elif writer.store_kind == STORE_STRING:
+        writer.stats.monitor_triggers_string += 1
+    elif writer.store_kind == STORE_WALK:
+        writer.stats.monitor_triggers_walk += 1
+
+
 cdef bint trigger(RAM* ram, CPU* writer, uint64_t line) noexcept nogil:
     """Trigger every monitor that is armed on a line and wake who waits; whether there was one."""
     cdef uint32_t index
@@ -105,12 +112,9 @@ cdef bint trigger(RAM* ram, CPU* writer, uint64_t line) noexcept nogil:
                 word = atomic_load(&ram.monitors[index])
                 continue
             found = True
-            if writer != NULL:
-                writer.stats.monitor_triggers_vcpu += 1
-            else:
-                atomic_add(&ram.host_triggers, 1)
+            count_trigger(ram, writer)
             if word & MONITOR_STATE == MONITOR_WAITING:
-                unpark(ram.vcpus[index])
+                wake(ram.vcpus[index])
             break                   # a monitor armed since then is for stores to come
     return found
 

@@ -58,7 +58,8 @@ ctypedef struct Entry:
     bint valid
     bint has_modrm
     bint memory_only
-    bint register_only          # ModRM.mod is not looked at
+    bint register_only          # ModRM.mod says nothing
+    bint memory_undefined       # or it must say that the operand is a register
     bint address_only           # does not reach the memory operand
     bint on_stack               # the register slots are for kinds of stack segment instead
     bint ends                   # the block
@@ -79,6 +80,7 @@ ctypedef struct Entry:
 cdef Entry one_byte[256]
 cdef Entry two_byte[256]
 cdef Entry after_f3[256]            # where F3 makes another instruction of a one-byte opcode
+cdef Entry two_byte_after[3][256]   # where 66, F2 or F3 makes another one of a two-byte opcode
 
 # By Insn.instance: the compiled handler, the form of it that can do everything, the pairs to fuse.
 cdef Handler handlers[MAX_INSTANCES]

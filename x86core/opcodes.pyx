@@ -10,6 +10,9 @@ cdef Entry modrms[4][256]
 cdef int groups_used = 0
 cdef int modrms_used = 0
 
+# As the decoder numbers them.
+PREFIXES = (0x66, 0xF2, 0xF3)
+
 # By name, of every compiled handler.
 cdef dict numbers = {}
 
@@ -27,11 +30,13 @@ cdef Entry* entry_for(tuple opcode, extension) except NULL:
     cdef int last = opcode[len(opcode) - 1]
     if len(opcode) == 1:
         entry = &one_byte[last]
-    elif opcode[0] == 0xF3:
+    elif opcode[0] == 0xF3 and len(opcode) == 2:
         entry = &after_f3[last]
+    elif opcode[0] in PREFIXES:
+        entry = &two_byte_after[<int>PREFIXES.index(opcode[0])][last]
     else:
         entry = &two_byte[opcode[1]]
-    if len(opcode) == 3:
+    if len(opcode) == 3 and opcode[0] == 0x0F:
         if entry.by_modrm == NULL:
             entry.by_modrm = &modrms[modrms_used][0]
             modrms_used += 1
@@ -99,9 +104,10 @@ cdef int fill_entry(Entry* entry, row, condition) except -1:
     entry.second, entry.second_is_byte = registers[1]
     entry.valid = True
     entry.immediate = immediate
-    entry.has_modrm = row.extension is not None or len(row.bytes) == 3 or any(
+    entry.has_modrm = row.extension is not None or (len(row.bytes) == 3 and row.bytes[0] == 0x0F) or any(
         operand[0] in "EGMRSC" and operand not in ("CL", *SEGMENTS) for operand in row.operands)
     entry.register_only = "Rd" in row.operands
+    entry.memory_undefined = "register" in row.properties
     entry.address_only = "address" in row.properties
     entry.on_stack = "stack" in row.properties
     entry.ends = bool(row.properties & {"end", "jump"})

@@ -10,3 +10,41 @@ class Segment:
     base: int
     limit: int
     access: int
+
+class Registers:
+    """The registers of a vCPU: ints, readable and writable while it is out of run().
+
+    Setting one raises ValueError when the value does not fit, RuntimeError while the vCPU runs.
+    """
+
+    eax: int
+    ecx: int
+    edx: int
+    ebx: int
+    esp: int
+    ebp: int
+    esi: int
+    edi: int
+    eip: int
+    eflags: int
+    cr0: int
+    cr2: int
+    cr3: int
+    @property
+    def cr4(self) -> int: ...
+    gdt_base: int
+    gdt_limit: int
+    idt_base: int
+    idt_limit: int
+    @property
+    def es(self) -> Segment: ...
+    @property
+    def cs(self) -> Segment: ...
+    @property
+    def ss(self) -> Segment: ...
+    @property
+    def ds(self) -> Segment: ...
+    @property
+    def fs(self) -> Segment: ...
+    @property
+    def gs(self) -> Segment: ...

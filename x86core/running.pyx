@@ -1,11 +1,15 @@
 """Into the guest and out of it again: one entry of run(), and the completion of the exit before it."""
 from libc.stdint cimport int64_t, uint64_t
 
-from x86core.attention cimport interrupt_pending
+from x86core.apic_timer cimport next_stop
 from x86core.dispatch cimport enter
 from x86core.idle cimport enter_guest, leave_guest, resume_wait
 from x86core.intrinsics cimport atomic_load, atomic_store, frame_address
-from x86core.state cimport (CPU, EXIT_INTR, EXIT_LIMIT, EXIT_MMIO, EXIT_NONE, FLAG_TF, REPLAY_ENTRIES)
+from x86core.interrupts cimport interrupt_pending
+from x86core.lifecycle cimport accept_start
+from x86core.runnable cimport is_waiting_state
+from x86core.scan cimport scan_monitors
+from x86core.state cimport (CPU, EXIT_AGAIN, EXIT_INTR, EXIT_LIMIT, EXIT_MMIO, EXIT_NONE, FLAG_TF, REPLAY_ENTRIES)
 
 
 cdef int step_once(CPU* cpu) noexcept nogil:
@@ -25,6 +29,8 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
     """Into the guest and out of it again."""
     cdef int reason
     cpu.stack_top = frame_address()
+    cpu.deliveries = 0
+    cpu.delivered_at = -1
     if cpu.completes_access:
         cpu.completes_access = False
         if cpu.run.immediate_exit or atomic_load(&cpu.attention):
@@ -33,16 +39,20 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
                 return reason
     if cpu.run.immediate_exit:
         return EXIT_INTR
-    atomic_store(&cpu.stop_at, cpu.limit_at)
-    enter_guest(cpu)
-    # After the exchange in enter_guest: what was asked for before stop_at was raised is seen here.
-    if (atomic_load(&cpu.attention) or cpu.nmi_pending or cpu.eflags & FLAG_TF or cpu.trap_at == cpu.retired
-            or interrupt_pending(cpu) or cpu.run.request_interrupt_window):
-        atomic_store(&cpu.stop_at, 0)
-    reason = resume_wait(cpu) if cpu.mp_state or cpu.waits_for_store else EXIT_NONE
-    if reason == EXIT_NONE:
-        reason = enter(cpu, NULL, cpu.result, cpu.carries, cpu.carry)
-    leave_guest(cpu)
+    scan_monitors(cpu)
+    reason = EXIT_AGAIN
+    while reason == EXIT_AGAIN:
+        atomic_store(&cpu.stop_at, next_stop(cpu))
+        enter_guest(cpu)
+        # After the exchange in enter_guest: what was asked for before stop_at was raised is seen here.
+        if (atomic_load(&cpu.attention) or cpu.nmi_pending or cpu.eflags & FLAG_TF or cpu.trap_at == cpu.retired
+                or interrupt_pending(cpu) or cpu.run.request_interrupt_window):
+            atomic_store(&cpu.stop_at, 0)
+            accept_start(cpu)
+        reason = resume_wait(cpu) if is_waiting_state(cpu) else EXIT_NONE
+        if reason == EXIT_NONE:
+            reason = enter(cpu, NULL, cpu.result, cpu.carries, cpu.carry)
+        leave_guest(cpu)
     return reason
 
 

@@ -1,157 +1,11 @@
 """The layouts that everything shares: processor, decoded instruction, block, TLB entry, guest RAM.
 
-This is the one place where they stand. Handlers reach registers by their byte offset in CPU, so
-the general registers come first.
+This is the one place where they stand; the numbers come from constants.pxd and can be had from here.
+Handlers reach registers by their byte offset in CPU, so the general registers come first.
 """
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef enum:
-    PAGE_SIZE = 4096
-    LINE_SIZE = 64              # what MONITOR watches, in bytes
-    TLB_ENTRIES = 512
-    JUMP_ENTRIES = 4096
-    BLOCK_HASH_ENTRIES = 16384
-    BLOCK_INSTRUCTIONS = 32     # at most, in one block
-    CONTEXTS = 256
-    MAX_VCPUS = 255             # xAPIC IDs, broadcast left out
-    REPLAY_ENTRIES = 128        # device accesses of one instruction
-    PORT_DATA_OFFSET = PAGE_SIZE    # in struct kvm_run, of the data of a port access
-
-# SegmentCache registers by their number in instructions, then the system segments.
-cdef enum:
-    ES = 0
-    CS = 1
-    SS = 2
-    DS = 3
-    FS = 4
-    GS = 5
-    LDTR = 6
-    TR = 7
-    SEGMENTS = 8
-
-# General registers by their number in instructions.
-cdef enum:
-    EAX = 0
-    ECX = 1
-    EDX = 2
-    EBX = 3
-    ESP = 4
-    EBP = 5
-    ESI = 6
-    EDI = 7
-
-cdef enum:
-    FLAG_CF = 0x0001
-    FLAG_PF = 0x0004
-    FLAG_AF = 0x0010
-    FLAG_ZF = 0x0040
-    FLAG_SF = 0x0080
-    FLAG_TF = 0x0100
-    FLAG_IF = 0x0200
-    FLAG_DF = 0x0400
-    FLAG_OF = 0x0800
-    FLAG_IOPL = 0x3000
-    FLAG_NT = 0x4000
-    FLAG_RF = 0x10000
-    FLAG_VM = 0x20000
-    FLAG_AC = 0x40000
-    FLAG_ID = 0x200000
-    FLAGS_ARITHMETIC = 0x08D5
-    FLAGS_ALWAYS = 0x0002
-
-cdef enum:
-    CR0_PE = 0x00000001
-    CR0_MP = 0x00000002
-    CR0_EM = 0x00000004
-    CR0_TS = 0x00000008
-    CR0_ET = 0x00000010
-    CR0_NE = 0x00000020
-    CR0_WP = 0x00010000
-    CR0_AM = 0x00040000
-    CR0_NW = 0x20000000
-    CR0_CD = 0x40000000
-    CR0_PG = 0x80000000
-
-# Exception vectors (SDM vol. 3, 6.3.1), and two that never reach the guest.
-cdef enum:
-    EXCEPTION_DE = 0
-    EXCEPTION_DB = 1
-    EXCEPTION_NMI = 2
-    EXCEPTION_BP = 3
-    EXCEPTION_OF = 4
-    EXCEPTION_BR = 5
-    EXCEPTION_UD = 6
-    EXCEPTION_NM = 7
-    EXCEPTION_DF = 8
-    EXCEPTION_TS = 10
-    EXCEPTION_NP = 11
-    EXCEPTION_SS = 12
-    EXCEPTION_GP = 13
-    EXCEPTION_PF = 14
-    DEVICE_ACCESS = 0x100       # the instruction waits for a port or memory-mapped access
-    NO_MEMORY = 0x101           # instructions were to be fetched where there is no RAM
-    NO_EXCEPTION = 0x1FF
-
-# KVM's exit reasons (exits.py has them for Python; a test holds the two together).
-cdef enum:
-    EXIT_NONE = -1              # go on in the guest
-    EXIT_SIGNAL = -2            # let Python look for signals, then go on
-    EXIT_IO = 2
-    EXIT_DEBUG = 4
-    EXIT_HLT = 5
-    EXIT_MMIO = 6
-    EXIT_IRQ_WINDOW_OPEN = 7
-    EXIT_SHUTDOWN = 8
-    EXIT_INTR = 10
-    EXIT_INTERNAL_ERROR = 17
-    EXIT_MWAIT = 38
-    EXIT_LIMIT = 0x100
-
-cdef enum:
-    USERSPACE_EXIT_MWAIT = 1
-    USERSPACE_EXIT_HLT = 2
-
-cdef enum MwaitPolicy:
-    MWAIT_NOP = 0
-    MWAIT_YIELD = 1
-    MWAIT_FAULT = 2
-
-cdef enum:
-    MP_STATE_RUNNABLE = 0
-    MP_STATE_UNINITIALIZED = 1
-    MP_STATE_HALTED = 3
-
-# Bits of CPU.attention: what another thread wants of this vCPU.
-cdef enum:
-    ATTENTION_KICK = 1          # leave run()
-    ATTENTION_INTERRUPT = 2     # CPU.interrupts has something
-    ATTENTION_NMI = 4
-    ATTENTION_SHOOTDOWN = 8     # drop write tags of watched pages
-    ATTENTION_CODE = 16         # code of some page was modified
-
-# Bits of Page.attributes. Any of them takes away every write tag.
-cdef enum:
-    PAGE_CODE = 1               # instructions were decoded from it
-    PAGE_PROTECTED = 2          # monitored (design: write-fault wake)
-    PAGE_ACKNOWLEDGED = 4       # and every vCPU has dropped its write tag since
-
-# The low bits of a monitor word; the rest is the physical address of the line.
-cdef enum:
-    MONITOR_IDLE = 0
-    MONITOR_ARMED = 1
-    MONITOR_WAITING = 2
-    MONITOR_TRIGGERED = 3
-    MONITOR_STATE = 3
-
-cdef enum WaitKind:
-    WAIT_NONE = 0
-    WAIT_HLT = 1
-    WAIT_MWAIT = 2
-    WAIT_START = 3
-
-cdef enum:
-    OUTSIDE_GUEST = 0           # holds no translation that a shootdown must reach
-    IN_GUEST = 1
+from x86core.constants cimport *
 
 ctypedef struct CPU
 ctypedef struct Insn
@@ -258,8 +112,10 @@ ctypedef struct KvmRun:
     uint8_t request_interrupt_window
     uint8_t immediate_exit
     uint8_t userspace_exits     # the RFC's
-    uint8_t mwait_policy        # ours, in the RFC's padding
-    uint8_t padding1[4]
+    uint8_t disable_exits       # ours, in the RFC's padding, as the two below
+    uint8_t mwait_policy
+    uint8_t hlt_policy
+    uint8_t padding1[2]
     uint32_t exit_reason
     uint8_t ready_for_interrupt_injection
     uint8_t if_flag
@@ -268,24 +124,45 @@ ctypedef struct KvmRun:
     uint64_t apic_base
     KvmRunUnion exit
 
+# Counters, under KVM's names where it has them (Linux, kvm_vcpu_stat); the others are ours.
 ctypedef struct Statistics:
     uint64_t exits
     uint64_t io_exits
     uint64_t mmio_exits
-    uint64_t halt_exits
-    uint64_t halt_wakeup
+    uint64_t irq_window_exits
     uint64_t irq_injections
     uint64_t nmi_injections
+    uint64_t halt_exits             # HLT instructions
+    uint64_t halt_wakeup
+    uint64_t halt_attempted_poll
+    uint64_t halt_successful_poll
+    uint64_t halt_poll_invalid      # ended by nothing that the guest waits for
+    uint64_t halt_poll_success_ns
+    uint64_t halt_poll_fail_ns
+    uint64_t halt_wait_ns           # asleep, polling left out
     uint64_t mwait_instructions
     uint64_t mwait_exits
     uint64_t mwait_waits
-    uint64_t monitor_arms
-    uint64_t monitor_unacknowledged
-    uint64_t monitor_triggers_vcpu
-    uint64_t monitor_triggers_host
+    uint64_t mwait_fallthroughs     # the monitor was idle or triggered: a NOP
+    uint64_t mwait_attempted_poll
+    uint64_t mwait_successful_poll
+    uint64_t mwait_poll_invalid
+    uint64_t mwait_poll_success_ns
+    uint64_t mwait_poll_fail_ns
+    uint64_t mwait_wait_ns
     uint64_t wakes_store
     uint64_t wakes_interrupt
     uint64_t wakes_kick
+    uint64_t wakes_spurious         # by none of these: a time limit was over
+    uint64_t monitor_arms
+    uint64_t monitor_unacknowledged     # MONITOR while some vCPU could still store unseen
+    uint64_t monitor_triggers_vcpu  # by this vCPU's stores, of any kind
+    uint64_t monitor_triggers_locked
+    uint64_t monitor_triggers_string
+    uint64_t monitor_triggers_walk
+    uint64_t monitor_triggers_host
+    uint64_t monitor_scans          # VM entries that compared monitored lines
+    uint64_t monitor_scanned_lines
     uint64_t write_faults
     uint64_t false_faults
     uint64_t page_protections
@@ -293,6 +170,17 @@ ctypedef struct Statistics:
     uint64_t tlb_misses
     uint64_t blocks_decoded
     uint64_t blocks_dropped
+
+ctypedef struct APIC:
+    uint64_t base               # IA32_APIC_BASE
+    uint32_t registers[64]      # by offset / 16; those that are more than a number stand below
+    uint64_t irr[4]             # any thread sets bits
+    uint64_t isr[4]
+    uint64_t tmr[4]
+    uint32_t errors             # since ESR was last written
+    int64_t timer_at            # guest time at which the timer is due; NO_LIMIT: never
+    int64_t timer_period        # nanoseconds; 0 in one-shot mode
+    uint64_t tsc_deadline       # IA32_TSC_DEADLINE
 
 ctypedef struct Page:           # what is known of 4 KiB of guest RAM
     uint32_t attributes
@@ -312,6 +200,7 @@ ctypedef struct RAM:
     uint64_t shootdown          # number of the latest one
     uint64_t epoch              # CLOCK_MONOTONIC nanoseconds at guest time 0
     uint64_t host_triggers      # monitors triggered by stores of the host
+    uint32_t scanned            # vCPUs that sleep until a VM entry finds their line changed
     uint32_t vcpu_limit         # highest index in use, plus 1
     CPU* vcpus[MAX_VCPUS]
     uint64_t monitors[MAX_VCPUS]    # line | MONITOR_*; one word, so that each change is one exchange
@@ -342,6 +231,8 @@ ctypedef struct CPU:
     uint32_t cr0, cr2, cr3, cr4
     uint32_t dr[8]
     uint64_t misc_enable        # IA32_MISC_ENABLE
+    uint32_t umwait_control     # IA32_UMWAIT_CONTROL
+    uint32_t features           # FEATURE_*
     uint64_t tsc_offset         # added to guest time by a write to the TSC
     uint32_t gdt_base, gdt_limit, idt_base, idt_limit
     uint32_t mode
@@ -359,21 +250,46 @@ ctypedef struct CPU:
     uint32_t parked             # futex word: 1 while asleep
     uint32_t location           # OUTSIDE_GUEST or IN_GUEST
     uint32_t waiting            # WaitKind, for watchers
-    uint32_t notify             # the VMM may watch wake_fd
-    uint32_t notified           # wake_fd is readable
+    uint32_t sipi_vector
+    uint32_t wake_lock          # held to change whether wake_fd is readable
+    bint notify                 # the VMM watches wake_fd
+    bint notified               # wake_fd is readable
     bint in_run
     bint owned                  # by a VCPU object
-    bint masked_interrupts_wake     # ECX[0] of the MWAIT under way
     bint completes_access       # the instruction of an EXIT_IO or EXIT_MMIO is to be finished
     bint nmi_pending
     bint nmi_blocked            # until IRET
-    bint waits_for_store        # the wait of an MWAIT is to be resumed
+    # A wait in HLT or MWAIT. Run() may be left for signals and entered again meanwhile.
+    bint in_mwait
+    bint masked_interrupts_wake     # ECX[0] of the MWAIT under way
+    bint carry_at_limit         # UMWAIT and TPAUSE: the limit is the operating system's
+    int wait_policy             # MwaitPolicy of the MWAIT under way
+    int64_t wait_began          # guest time; NO_LIMIT: no wait is under way
+    int64_t wait_until          # guest time; NO_LIMIT: for ever
+    int64_t wait_poll           # spin so many nanoseconds before sleeping; NO_LIMIT: never sleep
+    int64_t poll_window[2]      # what halt_poll_ns has grown to, for HLT and for MWAIT
+    uint64_t snapshot[8]        # of the monitored line, under policy scan
+    # Their bounds, from any thread (KVM's module parameters of the same names), in nanoseconds.
+    int64_t halt_poll_ns
+    int64_t halt_poll_ns_grow   # a factor, as shrink is a divisor
+    int64_t halt_poll_ns_grow_start
+    int64_t halt_poll_ns_shrink
+    int64_t mwait_timer_ns
+    int64_t mwait_scan_ns
     bint single_step            # leave after each instruction and each event delivered
+    int64_t delivered_at        # value of retired at the last event
+    int64_t deliveries          # events since then, the first left out: they count as instructions
     int last_event              # vector of the exception or interrupt delivered last; -1: none
     int64_t park_nanoseconds    # longest sleep; negative: no limit
     uint64_t acknowledged       # latest shootdown that this vCPU has answered
     uint64_t interrupts[4]      # pending vectors
+    int64_t soft_stop_at        # a stop_at that is only a look at the clock; -1: none
+    APIC apic
+    # An epoll instance around an eventfd and a timerfd; -1 until somebody asks for it.
     int wake_fd
+    int wake_event
+    int wake_timer
+    int64_t wake_timer_at       # guest time that the timerfd is set to; NO_LIMIT: none
 
     # Device accesses.
     int64_t replay_at           # retired index of the instruction they belong to
@@ -388,6 +304,7 @@ ctypedef struct CPU:
     # A store in two steps: locate, then finish.
     uint64_t store_physical
     bint store_watched
+    StoreKind store_kind        # of the instruction under way
 
     KvmRun* run
     Statistics stats

@@ -1,9 +1,10 @@
-from typing import Any
-
-from numpy.typing import NDArray
+from collections.abc import Iterable
 
 from x86core.memory import Memory
-from x86core.registers import Segment
+from x86core.run_area import RunArea
+
+#: How many vCPUs one memory can have.
+MAX_VCPUS: int
 
 def check_tail_calls() -> None:
     """Refuse a build whose handlers do not end in tail calls: its stack would grow with the guest.
@@ -11,52 +12,19 @@ def check_tail_calls() -> None:
     Raises ImportError, with what to do.
     """
 
-class VCPU:
+class VCPU(RunArea):
     """One virtual processor on a guest memory. Its state is first that after RESET (SDM vol. 3, 10.1).
 
-    `index` is its number and local APIC ID. The one with index 0 is RUNNABLE, others are UNINITIALIZED
-    until a start_*. Raises ValueError when the index is not in 0..254 or is taken.
+    `index` is its number; its low 8 bits are the local APIC ID. The one with index 0 is RUNNABLE, others are UNINITIALIZED
+    until a start_*, or a start-up IPI. Raises ValueError when the index is not in 0..1023 or is taken.
     Registers may be read and written while the vCPU is out of run(); setting one raises ValueError when
     the value does not fit, RuntimeError while the vCPU runs.
     """
 
     def __init__(self, memory: Memory, index: int = 0) -> None: ...
     @property
-    def memory(self) -> Memory: ...
-    @property
     def index(self) -> int:
-        """Number of the vCPU in its machine, and local APIC ID."""
-    eax: int
-    ecx: int
-    edx: int
-    ebx: int
-    esp: int
-    ebp: int
-    esi: int
-    edi: int
-    eip: int
-    eflags: int
-    cr0: int
-    cr2: int
-    cr3: int
-    @property
-    def cr4(self) -> int: ...
-    gdt_base: int
-    gdt_limit: int
-    idt_base: int
-    idt_limit: int
-    @property
-    def es(self) -> Segment: ...
-    @property
-    def cs(self) -> Segment: ...
-    @property
-    def ss(self) -> Segment: ...
-    @property
-    def ds(self) -> Segment: ...
-    @property
-    def fs(self) -> Segment: ...
-    @property
-    def gs(self) -> Segment: ...
+        """Number of the vCPU in its machine."""
     def reset(self) -> None:
         """The state after RESET: real mode, CS:EIP at the reset vector FFFFFFF0h."""
     def start_real_mode(self, cs: int = 0, ip: int = 0x7C00) -> None:
@@ -73,7 +41,8 @@ class VCPU:
         """Enter the guest; return the exit reason, one of EXIT_*.
 
         max_instructions: after how many retired instructions to return EXIT_LIMIT; 0 for no limit. A
-        repeated string instruction counts once, when it is finished. An EXIT_IO or EXIT_MMIO of
+        repeated string instruction counts once, when it is finished; exceptions in a row, between which nothing
+        retires, count as instructions from the second on. An EXIT_IO or EXIT_MMIO of
         the call before is completed first. The GIL is released; on the main thread Python's signal
         handlers run, so that Ctrl-C raises KeyboardInterrupt. No limit bounds a guest that sleeps in HLT or
         MWAIT: `kick` does.
@@ -86,43 +55,19 @@ class VCPU:
         """
     def nmi(self) -> None:
         """Make a non-maskable interrupt pending, from any thread."""
+    def init(self) -> None:
+        """Send INIT, from any thread: vCPU 0 begins at the reset vector again, any other waits for `sipi`."""
+    def sipi(self, vector: int) -> None:
+        """Send a start-up IPI, from any thread: a vCPU that waits for it begins at vector * 4096 in real mode.
+
+        Raises ValueError unless the vector is in 0..255.
+        """
     def kick(self) -> None:
         """Make the run() under way, or else the next one, return EXIT_INTR. From any thread; never lost."""
-    @property
-    def kvm_run(self) -> NDArray[Any]:
-        """A structured array of shape () and dtype KVM_RUN over the live struct kvm_run."""
-    userspace_exits: int
-    mwait_policy: int
-    immediate_exit: int
-    request_interrupt_window: int
-    @property
-    def exit_reason(self) -> int:
-        """What the last run() returned."""
     single_step: bool
     @property
     def last_event(self) -> int:
         """Vector of the exception or interrupt delivered last, -1 since RESET. INT n and its kin are none."""
-    @property
-    def io_direction(self) -> int:
-        """EXIT_IO_IN or EXIT_IO_OUT."""
-    @property
-    def io_size(self) -> int:
-        """Bytes of the port access: 1, 2 or 4."""
-    @property
-    def io_port(self) -> int: ...
-    io_data: int
-    @property
-    def mmio_address(self) -> int:
-        """Physical address of the access."""
-    @property
-    def mmio_length(self) -> int:
-        """Bytes of the access: 1 to 4."""
-    @property
-    def mmio_is_write(self) -> int: ...
-    mmio_data: int
-    @property
-    def internal_error(self) -> int:
-        """Suberror of EXIT_INTERNAL_ERROR: 1 when there is no RAM to fetch instructions from."""
     mp_state: int
     @property
     def waiting(self) -> str:
@@ -132,7 +77,19 @@ class VCPU:
         """(state, line): 'idle', 'armed', 'waiting' or 'triggered', and the line's physical address."""
     @property
     def wake_fd(self) -> int:
-        """An eventfd that polls readable once a vCPU that left run() HALTED is runnable again."""
+        """A file descriptor that polls readable exactly while the vCPU is runnable: run() would not wait.
+
+        For select, poll, epoll and asyncio; there is nothing to read from it. From any thread. From its first use
+        on each wait costs two system calls more. Raises OSError when the host has no descriptors left.
+        """
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What CPUID offers besides the usual, a tuple of names: 'monitorx', 'waitpkg'. RESET leaves it alone."""
+    @features.setter
+    def features(self, names: Iterable[str]) -> None: ...
+    @property
+    def lapic(self) -> bytes:
+        """The local APIC's registers as KVM_GET_LAPIC has them: 1024 bytes, a register in each 16."""
     @property
     def instructions(self) -> int:
         """Instructions retired since RESET."""

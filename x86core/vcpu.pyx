@@ -2,8 +2,6 @@
 import threading
 from operator import index as index_of
 
-import numpy
-
 cimport cython
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -28,20 +26,26 @@ import x86core.handlers.shift
 import x86core.handlers.stack
 import x86core.handlers.string
 import x86core.handlers.system
+import x86core.handlers.user_wait
 from x86core.opcodes import build_tables
-from x86core.kvm_run import KVM_RUN
 
-from x86core.attention cimport event_pending, interrupt_pending, post, watch_wake_fd
+from x86core.apic cimport apic_value
+from x86core.attention cimport post
+from x86core.interrupts cimport interrupt_pending
 from x86core.intrinsics cimport NO_LIMIT, atomic_load, atomic_or, atomic_store
 from x86core.lifecycle cimport create_cpu, reset_cpu, start_cpu_flat32, start_cpu_real_mode
 from x86core.memory cimport Memory
 from x86core.monitor cimport monitor_disarm
-from x86core.registers cimport Registers, doubleword, word
+from x86core.registers cimport doubleword, word
+from x86core.run_area cimport RunArea
+from x86core.runnable cimport event_pending
 from x86core.running cimport complete_access, enter_once
-from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, CPU, EXIT_DEBUG, EXIT_IO, EXIT_LIMIT,
-                            EXIT_MMIO, EXIT_SIGNAL, FLAG_IF, MAX_VCPUS, MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE,
-                            MP_STATE_UNINITIALIZED, MWAIT_FAULT, MWAIT_NOP, MWAIT_YIELD, PAGE_SIZE,
-                            USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, KvmRun)
+from x86core.state cimport (ATTENTION_INIT, ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU,
+                            EXIT_DEBUG, EXIT_FAIL_ENTRY, EXIT_IO, EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_MMIO,
+                            EXIT_SIGNAL, FEATURE_MONITORX, FEATURE_WAITPKG, FLAG_IF, HLT_POLICIES, MAX_VCPUS as VCPU_LIMIT,
+                            MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE, MWAIT_POLICIES, PAGE_SIZE,
+                            USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT)
+from x86core.wake_fd cimport open_wake_fd, update_wake_fd
 
 cdef enum:
     # On the main thread run() lets Python look for signals after so many instructions, chunks of
@@ -51,6 +55,13 @@ cdef enum:
     SLICE_NANOSECONDS = 50000000
     # Deepest host stack, in bytes, of handlers that tail-call; a frame each would pass it in one block.
     TAIL_CALL_STACK = 2048
+    # The bits of kvm_run.userspace_exits, which are those of kvm_run.disable_exits too.
+    IDLE_BITS = USERSPACE_EXIT_MWAIT | USERSPACE_EXIT_HLT
+
+#: How many vCPUs one memory can have.
+MAX_VCPUS = VCPU_LIMIT
+
+cdef dict FEATURES = {"monitorx": FEATURE_MONITORX, "waitpkg": FEATURE_WAITPKG}
 
 
 build_tables()
@@ -64,21 +75,18 @@ cdef unsigned long main_thread = threading.main_thread().ident
 
 
 @cython.no_gc_clear                 # __dealloc__ needs the memory, which owns the structure
-cdef class VCPU(Registers):
+cdef class VCPU(RunArea):
     """One virtual processor on a guest memory. Its state is first that after RESET (SDM vol. 3, 10.1).
 
-    `index` is its number and local APIC ID. The one with index 0 is RUNNABLE, others are UNINITIALIZED
-    until a start_*. Raises ValueError when the index is not in 0..254 or is taken.
+    `index` is its number; its low 8 bits are the local APIC ID. The one with index 0 is RUNNABLE, others are UNINITIALIZED
+    until a start_*, or a start-up IPI. Raises ValueError when the index is not in 0..1023 or is taken.
     Registers may be read and written while the vCPU is out of run().
     """
-    cdef readonly Memory memory
-    cdef object run_record
-
     def __cinit__(self, Memory memory not None, index=0):
         cdef CPU* cpu
         index = index_of(index)
-        if not 0 <= index < MAX_VCPUS:
-            raise ValueError(f"vCPU index {index} is not in 0..{MAX_VCPUS - 1}")
+        if not 0 <= index < VCPU_LIMIT:
+            raise ValueError(f"vCPU index {index} is not in 0..{VCPU_LIMIT - 1}")
         self.memory = memory
         cpu = memory.ram.vcpus[<int>index]
         if cpu == NULL:
@@ -124,7 +132,8 @@ cdef class VCPU(Registers):
         """Enter the guest; return the exit reason, one of EXIT_*.
 
         max_instructions: after how many retired instructions to return EXIT_LIMIT; 0 for no limit. A
-        repeated string instruction counts once, when it is finished. An EXIT_IO or EXIT_MMIO of
+        repeated string instruction counts once, when it is finished; exceptions in a row, between which nothing
+        retires, count as instructions from the second on. An EXIT_IO or EXIT_MMIO of
         the call before is completed first. The GIL is released; on the main thread Python's signal
         handlers run, so that Ctrl-C raises KeyboardInterrupt. No limit bounds a guest that sleeps in HLT or
         MWAIT: `kick` does.
@@ -144,8 +153,11 @@ cdef class VCPU(Registers):
         cpu.in_run = True
         budget_at = cpu.retired + limit if limit else NO_LIMIT
         end_at = cpu.retired + 1 if cpu.single_step else budget_at
-        if cpu.notify:
-            atomic_store(&cpu.notify, 0)
+        if (cpu.run.mwait_policy >= MWAIT_POLICIES or cpu.run.hlt_policy >= HLT_POLICIES
+                or (cpu.run.userspace_exits | cpu.run.disable_exits) & ~IDLE_BITS):
+            cpu.in_run = False
+            cpu.run.exit_reason = EXIT_FAIL_ENTRY
+            return EXIT_FAIL_ENTRY
         if cpu.access_exit:
             complete_access(cpu)
         sliced = PyThread_get_thread_ident() == main_thread
@@ -159,6 +171,9 @@ cdef class VCPU(Registers):
                     cpu.limit_at = cpu.retired + SLICE_INSTRUCTIONS
                 with nogil:
                     reason = enter_once(cpu)
+                if cpu.delivered_at == cpu.retired:
+                    budget_at -= cpu.deliveries
+                    end_at -= cpu.deliveries
                 if reason != EXIT_SIGNAL and (reason != EXIT_LIMIT or cpu.retired >= budget_at or cpu.single_step):
                     break
                 PyErr_CheckSignals()
@@ -166,13 +181,14 @@ cdef class VCPU(Registers):
             cpu.in_run = False
         if reason == EXIT_LIMIT and cpu.retired < budget_at:
             reason = EXIT_DEBUG
-        if cpu.mp_state == MP_STATE_HALTED:
-            watch_wake_fd(cpu)
+        update_wake_fd(cpu)
         cpu.stats.exits += 1
         if reason == EXIT_IO:
             cpu.stats.io_exits += 1
         elif reason == EXIT_MMIO:
             cpu.stats.mmio_exits += 1
+        elif reason == EXIT_IRQ_WINDOW_OPEN:
+            cpu.stats.irq_window_exits += 1
         cpu.run.exit_reason = reason
         cpu.run.if_flag = cpu.eflags & FLAG_IF != 0
         cpu.run.ready_for_interrupt_injection = (
@@ -200,9 +216,24 @@ cdef class VCPU(Registers):
         """Make the run() under way, or else the next one, return EXIT_INTR. From any thread; never lost."""
         post(self.cpu, ATTENTION_KICK)
 
+    def init(self):
+        """Send INIT, from any thread: vCPU 0 begins at the reset vector again, any other waits for `sipi`."""
+        post(self.cpu, ATTENTION_INIT)
+
+    def sipi(self, vector):
+        """Send a start-up IPI, from any thread: a vCPU that waits for it begins at vector * 4096 in real mode.
+
+        Raises ValueError unless the vector is in 0..255.
+        """
+        vector = index_of(vector)
+        if not 0 <= vector <= 255:
+            raise ValueError(f"start-up vector {vector} is not in 0..255")
+        atomic_store(&self.cpu.sipi_vector, <uint32_t>vector)
+        post(self.cpu, ATTENTION_SIPI)
+
     @property
     def index(self):
-        """Number of the vCPU in its machine, and local APIC ID."""
+        """Number of the vCPU in its machine."""
         return self.cpu.index
 
     @property
@@ -219,8 +250,32 @@ cdef class VCPU(Registers):
 
     @property
     def wake_fd(self):
-        """An eventfd that polls readable once a vCPU that left run() HALTED is runnable again."""
+        """A file descriptor that polls readable exactly while the vCPU is runnable: run() would not wait.
+
+        For select, poll, epoll and asyncio; there is nothing to read from it. From any thread. From its first use
+        on each wait costs two system calls more. Raises OSError when the host has no descriptors left.
+        """
+        open_wake_fd(self.cpu)
         return self.cpu.wake_fd
+
+    @property
+    def features(self):
+        """What CPUID offers besides the usual, a tuple of names: 'monitorx', 'waitpkg'. RESET leaves it alone."""
+        return tuple(name for name, bit in FEATURES.items() if self.cpu.features & bit)
+
+    @features.setter
+    def features(self, names):
+        self.check_outside()
+        unknown = sorted(set(names) - set(FEATURES))
+        if unknown:
+            raise ValueError(f"unknown feature {unknown[0]!r} (known: {', '.join(FEATURES)})")
+        self.cpu.features = sum(FEATURES[name] for name in set(names))
+
+    @property
+    def lapic(self):
+        """The local APIC's registers as KVM_GET_LAPIC has them: 1024 bytes, a register in each 16."""
+        cdef uint32_t offset
+        return b"".join(apic_value(self.cpu, offset).to_bytes(16, "little") for offset in range(0, 1024, 16))
 
     @property
     def waiting(self):
@@ -243,72 +298,15 @@ cdef class VCPU(Registers):
     @mp_state.setter
     def mp_state(self, value):
         self.check_outside()
-        if value not in (MP_STATE_RUNNABLE, MP_STATE_UNINITIALIZED, MP_STATE_HALTED):
-            raise ValueError(f"mp_state {value} is none that a vCPU can be put into here; use 0, 1 or 3")
+        if value not in range(MP_STATE_RUNNABLE, MP_STATE_HALTED + 1):
+            raise ValueError(f"mp_state {value} is none that a vCPU can be put into here; use 0, 1, 2 or 3")
         self.cpu.mp_state = value
+        update_wake_fd(self.cpu)
 
     @property
     def host_stack(self):
         """Deepest host stack that the guest has used, in bytes: small while every handler tail-calls."""
         return self.cpu.stack_depth
-
-    # kvm_run: the structure, and its hot fields as plain attributes.
-
-    @property
-    def kvm_run(self):
-        """A structured array of shape () and dtype KVM_RUN over the live struct kvm_run."""
-        cdef RunPage page
-        if self.run_record is None:
-            page = RunPage()
-            page.memory = self.memory
-            page.run = self.cpu.run
-            self.run_record = numpy.frombuffer(page, dtype=KVM_RUN)[0:1].reshape(())
-        return self.run_record
-
-    @property
-    def userspace_exits(self):
-        """USERSPACE_EXIT_* bits: which idle instructions leave run(). Read at each of them."""
-        return self.cpu.run.userspace_exits
-
-    @userspace_exits.setter
-    def userspace_exits(self, value):
-        if value & ~(USERSPACE_EXIT_MWAIT | USERSPACE_EXIT_HLT):
-            raise ValueError(f"userspace_exits {value:#x} has unknown bits; only MWAIT (1) and HLT (2) exist")
-        self.cpu.run.userspace_exits = value
-
-    @property
-    def mwait_policy(self):
-        """MWAIT_*: what MWAIT does when it does not leave run(). Read at each MWAIT."""
-        return self.cpu.run.mwait_policy
-
-    @mwait_policy.setter
-    def mwait_policy(self, value):
-        if value not in (MWAIT_NOP, MWAIT_YIELD, MWAIT_FAULT):
-            raise ValueError(f"mwait_policy {value} is unknown; use MWAIT_NOP, MWAIT_YIELD or MWAIT_FAULT")
-        self.cpu.run.mwait_policy = value
-
-    @property
-    def immediate_exit(self):
-        """When not 0, run() returns EXIT_INTR on entry."""
-        return self.cpu.run.immediate_exit
-
-    @immediate_exit.setter
-    def immediate_exit(self, value):
-        self.cpu.run.immediate_exit = 1 if value else 0
-
-    @property
-    def request_interrupt_window(self):
-        """When not 0, run() returns EXIT_IRQ_WINDOW_OPEN as soon as the guest would take an interrupt."""
-        return self.cpu.run.request_interrupt_window
-
-    @request_interrupt_window.setter
-    def request_interrupt_window(self, value):
-        self.cpu.run.request_interrupt_window = 1 if value else 0
-
-    @property
-    def exit_reason(self):
-        """What the last run() returned."""
-        return self.cpu.run.exit_reason
 
     @property
     def single_step(self):
@@ -327,57 +325,6 @@ cdef class VCPU(Registers):
     def last_event(self):
         """Vector of the exception or interrupt delivered last, -1 since RESET. INT n and its kin are none."""
         return self.cpu.last_event
-
-    @property
-    def io_direction(self):
-        """EXIT_IO_IN or EXIT_IO_OUT."""
-        return self.cpu.run.exit.io.direction
-
-    @property
-    def io_size(self):
-        """Bytes of the port access: 1, 2 or 4."""
-        return self.cpu.run.exit.io.size
-
-    @property
-    def io_port(self):
-        return self.cpu.run.exit.io.port
-
-    @property
-    def io_data(self):
-        """The value written to the port; for IN, set what is read before the next run()."""
-        return <uint32_t>self.cpu.port_data[0]
-
-    @io_data.setter
-    def io_data(self, value):
-        self.cpu.port_data[0] = doubleword(value)
-
-    @property
-    def mmio_address(self):
-        """Physical address of the access."""
-        return self.cpu.run.exit.mmio.phys_addr
-
-    @property
-    def mmio_length(self):
-        """Bytes of the access: 1 to 4."""
-        return self.cpu.run.exit.mmio.len
-
-    @property
-    def mmio_is_write(self):
-        return self.cpu.run.exit.mmio.is_write
-
-    @property
-    def mmio_data(self):
-        """The value written; for a read, set what is read before the next run()."""
-        return <uint32_t>(<uint64_t*>self.cpu.run.exit.mmio.data)[0]
-
-    @mmio_data.setter
-    def mmio_data(self, value):
-        (<uint64_t*>self.cpu.run.exit.mmio.data)[0] = doubleword(value)
-
-    @property
-    def internal_error(self):
-        """Suberror of EXIT_INTERNAL_ERROR: 1 when there is no RAM to fetch instructions from."""
-        return self.cpu.run.exit.internal.suberror
 
     def __repr__(self):
         return (f"VCPU(index={self.index}, cs:eip={self.cs.selector:04x}:{self.eip:08x}, "
@@ -398,26 +345,3 @@ def check_tail_calls():
         raise ImportError(
             f"x86core was built without sibling-call optimisation (host stack grew to {vcpu.host_stack} bytes); "
             "build it with gcc and -O2, as setup.py does")
-
-
-cdef class RunPage:
-    """The buffer behind VCPU.kvm_run. It holds the memory, which owns it, and not the vCPU."""
-    cdef Memory memory
-    cdef KvmRun* run
-    cdef Py_ssize_t shape[1]
-
-    def __cinit__(self):
-        self.shape[0] = 2 * PAGE_SIZE
-
-    def __getbuffer__(self, Py_buffer* buffer, int flags):
-        buffer.buf = self.run
-        buffer.format = b"B"
-        buffer.internal = NULL
-        buffer.itemsize = 1
-        buffer.len = self.shape[0]
-        buffer.ndim = 1
-        buffer.obj = self
-        buffer.readonly = 0
-        buffer.shape = self.shape
-        buffer.strides = NULL
-        buffer.suboffsets = NULL

@@ -66,7 +66,8 @@ class Guest:
             raise InvariantError(f"run() returned {x86.EXIT_NAMES.get(reason, reason)}")
         if not 0 <= retired <= _LIMIT:
             raise InvariantError(f"{retired} instructions retired, the limit was {_LIMIT}")
-        if reason == x86.EXIT_LIMIT and retired != _LIMIT:
+        # Exceptions in a row count towards the limit as well.
+        if reason == x86.EXIT_LIMIT and retired != _LIMIT and vcpu.last_event < 0:
             raise InvariantError(f"EXIT_LIMIT after {retired} of {_LIMIT} instructions")
         for name in (*GENERAL, "eip", "eflags"):
             if not 0 <= (value := getattr(vcpu, name)) <= 0xFFFF_FFFF:

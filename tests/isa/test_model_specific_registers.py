@@ -84,7 +84,7 @@ def test_reset_turns_monitor_on() -> None:
     assert vcpu.eax == MONITOR
 
 
-@pytest.mark.parametrize("number", [0, 0x11, 0x1B, 0x19F, 0x1A1, 0xC0000080, 0xFFFFFFFF])
+@pytest.mark.parametrize("number", [0, 0x11, 0x1C, 0xE1, 0x19F, 0x1A1, 0xC0000080, 0xFFFFFFFF])
 @pytest.mark.parametrize("source", ["rdmsr", "wrmsr"])
 def test_no_other_register_exists(source: str, number: int) -> None:
     expect_fault(flat32(source), Event(GP, CODE, 0), ecx=number)

@@ -32,6 +32,7 @@ def guest_stores(memory: x86.Memory) -> Callable[..., x86.VCPU]:
 
     def execute(source: str, index: int = 9, **registers: int) -> x86.VCPU:
         vcpu = flat32(f"{source}; hlt", memory=memory, index=index)
+        vcpu.mwait_policy = x86.MWAIT_FAULT
         for name, value in registers.items():
             setattr(vcpu, name, value)
         assert run(vcpu) == "EXIT_HLT"

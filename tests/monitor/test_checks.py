@@ -83,6 +83,7 @@ def test_monitor_of_an_execute_only_segment() -> None:
 
 def test_monitor_with_a_16_bit_address_stays_in_64_kib() -> None:
     vcpu = flat32(".byte 0x67; monitor; jmp go; go: .byte 0x67; monitor; out 0x80, al")
+    vcpu.mwait_policy = x86.MWAIT_FAULT
     vcpu.eax, vcpu.ecx = 0x00058123, 0
     assert run(vcpu) == "EXIT_IO"
     assert vcpu.monitor == ("armed", 0x8100)

@@ -68,7 +68,7 @@ def test_a_masked_interrupt_does_not_end_a_hlt_that_blocks() -> None:
 @pytest.mark.parametrize("nmi", [False, True])
 def test_wake_fd_tells_that_a_halted_vcpu_is_runnable(nmi: bool) -> None:
     vcpu = flat32("sti; hlt")
-    assert not readable(vcpu.wake_fd)
+    assert readable(vcpu.wake_fd)
     assert run(vcpu) == "EXIT_HLT"
     assert not readable(vcpu.wake_fd)
     if nmi:

@@ -61,9 +61,9 @@ def test_a_vcpu_that_was_not_started_runs_nothing(memory: x86.Memory) -> None:
     assert second.mp_state == x86.MP_STATE_UNINITIALIZED
 
 
-@pytest.mark.parametrize("index", [-1, 255, 1 << 40])
+@pytest.mark.parametrize("index", [-1, 1024, 1 << 40])
 def test_index_out_of_range(memory: x86.Memory, index: int) -> None:
-    with pytest.raises(ValueError, match="254"):
+    with pytest.raises(ValueError, match="1023"):
         x86.VCPU(memory, index=index)
 
 

@@ -220,9 +220,9 @@ def test_no_limit() -> None:
         Machine().run(max_instructions=-1)
 
 
-@pytest.mark.parametrize("vcpus", [0, -1, 256])
+@pytest.mark.parametrize("vcpus", [0, -1, 1025])
 def test_how_many_vcpus(vcpus: int) -> None:
-    with pytest.raises(LoadError, match="1 to 255 vCPUs"):
+    with pytest.raises(LoadError, match="1 to 1024 vCPUs"):
         Machine(vcpus=vcpus)
 
 

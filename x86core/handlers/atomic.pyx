@@ -8,8 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from x86core.arithmetic cimport ADC, ADD, AND, OR, SBB, SUB, XOR, Outcome, arithmetic, step
 from x86core.flags cimport arithmetic_flags, result_from, zero
 from x86core.intrinsics cimport atomic_swap_value
-from x86core.locked cimport exchange, locate_atomic, swap_value
-from x86core.mmu cimport finish_store
+from x86core.locked cimport exchange, finish_atomic, locate_atomic, swap_value
 from x86core.operands cimport *
 from x86core.state cimport CPU, EAX, EBX, ECX, EDX, FLAG_ZF, Insn, NO_EXCEPTION
 from x86core.variant cimport *
@@ -50,7 +49,7 @@ cdef inline int locked(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
             outcome = compute(operation, a, b, carry, v)
             if likely(swap_value(at, a, <uint32_t>outcome.result, v) == a):
                 break
-        finish_store(cpu, size(v))
+        finish_atomic(cpu, size(v))
     else:
         if cpu.exception != NO_EXCEPTION:
             return fault(cpu, insn, result, carries, carry)
@@ -115,7 +114,7 @@ cdef inline int locked_xchg(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
     cdef uint64_t old
     if likely(at != NULL):
         old = exchange(at, get_register(cpu, insn.reg, v), v)
-        finish_store(cpu, size(v))
+        finish_atomic(cpu, size(v))
     else:
         if cpu.exception != NO_EXCEPTION:
             return fault(cpu, insn, result, carries, carry)
@@ -148,7 +147,7 @@ cdef inline int locked_xadd(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
             outcome = arithmetic(ADD, a, b, 0, v)
             if likely(swap_value(at, a, <uint32_t>outcome.result, v) == a):
                 break
-        finish_store(cpu, size(v))
+        finish_atomic(cpu, size(v))
     else:
         if cpu.exception != NO_EXCEPTION:
             return fault(cpu, insn, result, carries, carry)
@@ -187,7 +186,7 @@ cdef inline int locked_cmpxchg(CPU* cpu, Insn* insn, int64_t result, uint32_t ca
     cdef uint8_t* at = locate_atomic(cpu, insn, effective_address(cpu, insn, v), size(v))
     if likely(at != NULL):
         found = swap_value(at, expected, new, v)
-        finish_store(cpu, size(v))
+        finish_atomic(cpu, size(v))
     else:
         if cpu.exception != NO_EXCEPTION:
             return fault(cpu, insn, result, carries, carry)
@@ -209,7 +208,7 @@ cdef inline int locked_cmpxchg8b(CPU* cpu, Insn* insn, int64_t result, uint32_t 
     cdef uint8_t* at = locate_atomic(cpu, insn, offset, 8)
     if likely(at != NULL):
         found = atomic_swap_value(<uint64_t*>at, expected, new)
-        finish_store(cpu, 8)
+        finish_atomic(cpu, 8)
     else:
         if cpu.exception != NO_EXCEPTION:
             return fault(cpu, insn, result, carries, carry)

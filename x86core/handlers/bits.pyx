@@ -3,8 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from x86core.arithmetic cimport sign_extend
 from x86core.intrinsics cimport leading_zeros, swap_bytes, trailing_zeros
-from x86core.locked cimport locate_atomic, swap_value
-from x86core.mmu cimport finish_store
+from x86core.locked cimport finish_atomic, locate_atomic, swap_value
 from x86core.operands cimport *
 from x86core.state cimport CPU, ECX, Insn, NO_EXCEPTION
 from x86core.variant cimport *
@@ -83,7 +82,7 @@ cdef inline int locked_bit_test(CPU* cpu, Insn* insn, int64_t result, uint32_t c
         value = load_from(at, size(v))
         if likely(swap_value(at, value, changed(value, bit, change), v) == value):
             break
-    finish_store(cpu, size(v))
+    finish_atomic(cpu, size(v))
     return after_bit(cpu, insn, result, carries, carry, value >> bit & 1)
 
 

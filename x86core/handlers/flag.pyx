@@ -1,7 +1,7 @@
 """CLC STC CMC LAHF SAHF SALC CLD STD CLI STI, and what is no instruction: #UD, #GP for its length."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from x86core.attention cimport interrupt_pending
+from x86core.interrupts cimport interrupt_pending
 from x86core.flags cimport arithmetic_flags, carries_from, result_from
 from x86core.intrinsics cimport atomic_store
 from x86core.operands cimport *

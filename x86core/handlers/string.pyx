@@ -8,6 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from libc.string cimport memmove, memset
 
+from x86core.apic_timer cimport timer_is_due
 from x86core.arithmetic cimport SUB, Outcome, arithmetic
 from x86core.blocks cimport stale_handler
 from x86core.dispatch cimport leave, spill
@@ -17,7 +18,7 @@ from x86core.intrinsics cimport atomic_load, atomic_store, fill32
 from x86core.mmu cimport locate_span
 from x86core.operands cimport *
 from x86core.state cimport (CPU, CR0_PE, EAX, ECX, EDI, EDX, ES, ESI, EXCEPTION_GP, EXIT_SIGNAL, FLAG_DF, FLAG_TF,
-                            Insn, PAGE_SIZE)
+                            STORE_PLAIN, STORE_STRING, Insn, PAGE_SIZE)
 from x86core.variant cimport *
 
 cdef enum:
@@ -234,10 +235,12 @@ cdef inline int string(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
                        int operation) noexcept nogil:
     cdef int progress
     spill(cpu, result, carries, carry)
+    cpu.store_kind = STORE_STRING
     if not insn.repeat:
         progress = FAULTED if one(cpu, insn, v, operation) else FINISHED
     else:
         progress = repeat(cpu, insn, v, operation)
+    cpu.store_kind = STORE_PLAIN
     if likely(progress == FINISHED):
         if operation == INS or operation == OUTS:
             return follow_fallthrough(cpu, insn, cpu.result, cpu.carries, cpu.carry)
@@ -254,7 +257,7 @@ cdef inline int string(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
     if unlikely(cpu.chunks >= cpu.chunks_at):
         cpu.eip = insn.eip
         return leave(cpu, EXIT_SIGNAL)
-    if atomic_load(&cpu.attention):
+    if atomic_load(&cpu.attention) or timer_is_due(cpu):
         atomic_store(&cpu.stop_at, 0)
     return jump(cpu, insn, cpu.result, cpu.carries, cpu.carry, insn.eip)
 

@@ -1,7 +1,7 @@
 """MOV to and from control and debug registers, LGDT LIDT SGDT SIDT, LMSW SMSW CLTS, CPUID RDTSC RDMSR WRMSR."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from x86core.cpuid cimport cpuid_leaf
+from x86core.cpuid cimport Leaf, cpuid_leaf
 from x86core.msr cimport read_msr, timestamp, write_msr
 from x86core.operands cimport *
 from x86core.segmentation cimport update_context
@@ -82,15 +82,11 @@ cdef inline int lidt(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
 
 
 cdef inline int cpuid(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef uint32_t leaf = cpu.gpr[EAX]
-    cdef int part
-    cdef int[4] order
-    order[0] = EAX
-    order[1] = EBX
-    order[2] = ECX
-    order[3] = EDX
-    for part in range(4):
-        cpu.gpr[order[part]] = cpuid_leaf(cpu, leaf, part)
+    cdef Leaf leaf = cpuid_leaf(cpu, cpu.gpr[EAX], cpu.gpr[ECX])
+    cpu.gpr[EAX] = leaf.eax
+    cpu.gpr[EBX] = leaf.ebx
+    cpu.gpr[ECX] = leaf.ecx
+    cpu.gpr[EDX] = leaf.edx
     return follow_fallthrough(cpu, insn, result, carries, carry)
 
 

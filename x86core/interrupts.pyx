@@ -1,0 +1,94 @@
+"""Which maskable interrupt a vCPU would take next: the VMM's, which come in at LINT0, or the local APIC's.
+
+What is asked here may be asked from any thread; only the vCPU itself takes an interrupt.
+Source: SDM vol. 3, 11.8.3 (task and processor priorities) and 11.8.4 (fixed interrupts).
+"""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from x86core.apic_registers cimport (APIC_LVT_LINT0, APIC_LVT_TIMER, APIC_SVR, APIC_TPR, BASE_ENABLED, LVT_EXTINT,
+                                     LVT_MASKED, LVT_MODE, SVR_ENABLED, apic_register)
+from x86core.clock cimport guest_time
+from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_or, leading_zeros64, likely
+from x86core.state cimport CPU
+
+
+cdef int highest(const void* vectors) noexcept nogil:
+    """The highest of 256 vectors whose bit is set, -1 when none is."""
+    cdef uint64_t* words = <uint64_t*>vectors
+    cdef uint64_t word
+    cdef int index
+    for index in range(3, -1, -1):
+        word = atomic_load(&words[index])
+        if word:
+            return index * 64 + 63 - leading_zeros64(word)
+    return -1
+
+
+cdef bint apic_enabled(CPU* cpu) noexcept nogil:
+    """Whether there is a local APIC: by IA32_APIC_BASE."""
+    return cpu.apic.base & BASE_ENABLED != 0
+
+
+cdef bint apic_software_enabled(CPU* cpu) noexcept nogil:
+    """Whether it accepts interrupts: by the spurious-interrupt vector register too."""
+    return apic_enabled(cpu) and apic_register(cpu, APIC_SVR)[0] & SVR_ENABLED != 0
+
+
+cdef int processor_priority(CPU* cpu) noexcept nogil:
+    """PPR: the task's priority, or that of the interrupt in service if its class is higher."""
+    cdef int task = apic_register(cpu, APIC_TPR)[0]
+    cdef int service = highest(cpu.apic.isr)
+    if service >> 4 > task >> 4:
+        return service & 0xF0
+    return task
+
+
+cdef int due_timer_vector(CPU* cpu) noexcept nogil:
+    """Of a timer that is due and has not been noticed yet; -1 when there is none."""
+    cdef int64_t timer_at = atomic_load(&cpu.apic.timer_at)
+    cdef uint32_t entry = apic_register(cpu, APIC_LVT_TIMER)[0]
+    if likely(timer_at == NO_LIMIT) or entry & LVT_MASKED or guest_time(cpu.ram) < timer_at:
+        return -1
+    return entry & 0xFF
+
+
+cdef int apic_candidate(CPU* cpu) noexcept nogil:
+    """The vector that the APIC would have the vCPU take, -1 when there is none above its priority."""
+    cdef int vector, timer
+    if not apic_software_enabled(cpu):
+        return -1
+    vector = highest(cpu.apic.irr)
+    timer = due_timer_vector(cpu)
+    if timer > vector:
+        vector = timer
+    if vector >> 4 <= processor_priority(cpu) >> 4:
+        return -1
+    return vector
+
+
+cdef int external_candidate(CPU* cpu) noexcept nogil:
+    """The VMM's highest vector; -1 when there is none, or LINT0 does not let it in."""
+    cdef uint32_t entry = apic_register(cpu, APIC_LVT_LINT0)[0]
+    if apic_enabled(cpu) and (entry & LVT_MASKED or entry & LVT_MODE != LVT_EXTINT):
+        return -1
+    return highest(cpu.interrupts)
+
+
+cdef bint interrupt_pending(CPU* cpu) noexcept nogil:
+    """Whether there is one to take as soon as IF allows it."""
+    return external_candidate(cpu) >= 0 or apic_candidate(cpu) >= 0
+
+
+cdef int take_interrupt(CPU* cpu) noexcept nogil:
+    """Acknowledge an interrupt: the vector to deliver. One must be pending, its timer noticed."""
+    cdef int vector = external_candidate(cpu)
+    cdef uint64_t bit
+    if vector >= 0:
+        atomic_and(&cpu.interrupts[vector >> 6], ~(<uint64_t>1 << (vector & 63)))
+        return vector
+    vector = apic_candidate(cpu)
+    if vector >= 0:
+        bit = <uint64_t>1 << (vector & 63)
+        atomic_and(&cpu.apic.irr[vector >> 6], ~bit)
+        atomic_or(&cpu.apic.isr[vector >> 6], bit)
+    return vector
