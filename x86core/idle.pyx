@@ -16,7 +16,7 @@ from x86core.runnable cimport event_pending, is_runnable, next_deadline
 from x86core.scan cimport scan_arm, scan_begin, scan_end
 from x86core.shootdown cimport answer_shootdown
 from x86core.state cimport (ATTENTION_KICK, CPU, DISABLE_EXITS_HLT, DISABLE_EXITS_MWAIT, EXIT_AGAIN, EXIT_HLT,
-                            EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_MWAIT, EXIT_NONE, EXIT_SIGNAL, HLT_POLL, IN_GUEST,
+                            EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_MWAIT, EXIT_NONE, EXIT_SIGNAL, HLT_POLL, IN_GUEST, MONITOR_SCANNED,
                             MP_STATE_HALTED, MP_STATE_RUNNABLE, MWAIT_ADAPTIVE, MWAIT_EXIT, MWAIT_FAULT, MWAIT_HALT,
                             MWAIT_NOP, MWAIT_PASSTHROUGH, MWAIT_SCAN, MWAIT_TIMER, MWAIT_YIELD, OUTSIDE_GUEST,
                             USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WAIT_START,
@@ -220,7 +220,7 @@ cdef int wait_for_store(CPU* cpu, bint masked_interrupts_wake, int64_t until) no
     """MWAIT, MWAITX and UMWAIT: as kvm_run says, at the latest until a guest time. `eip` is the address behind it."""
     cdef int way = mwait_way(cpu)
     if way in (MWAIT_FAULT, MWAIT_ADAPTIVE, MWAIT_PASSTHROUGH, MWAIT_SCAN):
-        if not monitor_wait_begin(cpu):
+        if not monitor_wait_begin(cpu, MONITOR_SCANNED if way == MWAIT_SCAN else 0):
             cpu.stats.mwait_fallthroughs += 1
             way = MWAIT_NOP
     elif way == MWAIT_TIMER:

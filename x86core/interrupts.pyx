@@ -52,6 +52,15 @@ cdef int due_timer_vector(CPU* cpu) noexcept nogil:
     return entry & 0xFF
 
 
+cdef int64_t timer_interrupt_at(CPU* cpu) noexcept nogil:
+    """Guest time at which the timer brings an interrupt above the present priority; NO_LIMIT: never."""
+    cdef uint32_t entry = apic_register(cpu, APIC_LVT_TIMER)[0]
+    if (not apic_software_enabled(cpu) or entry & LVT_MASKED
+            or <int>(entry & 0xFF) >> 4 <= processor_priority(cpu) >> 4):
+        return NO_LIMIT
+    return atomic_load(&cpu.apic.timer_at)
+
+
 cdef int apic_candidate(CPU* cpu) noexcept nogil:
     """The vector that the APIC would have the vCPU take, -1 when there is none above its priority."""
     cdef int vector, timer

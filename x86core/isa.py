@@ -365,8 +365,8 @@ FF/6     PUSH Ev              push_operand
 0FC1     XADD Ev,Gv           xadd               lock atomic
 0FC7/1   CMPXCHG8B Mq         cmpxchg8b          lock atomic
 0FC8+r   BSWAP Zv             bswap              quiet
-660FAE/6 TPAUSE Rd            tpause             end register writes
-F20FAE/6 UMWAIT Rd            umwait             end register writes
+660FAE/6 TPAUSE Rd            tpause             end register
+F20FAE/6 UMWAIT Rd            umwait             end register
 F30FAE/6 UMONITOR Rd          umonitor           register
 F390     PAUSE                pause              quiet
 """

@@ -113,16 +113,17 @@ cdef void accept_init(CPU* cpu) noexcept nogil:
     update_wake_fd(cpu)
 
 
-cdef void accept_sipi(CPU* cpu) noexcept nogil:
-    """A start-up IPI: real mode at the page that its vector names. Only a vCPU that waits for it heeds it."""
+cdef bint accept_sipi(CPU* cpu) noexcept nogil:
+    """A start-up IPI: real mode at the page that its vector names. Only a vCPU that waits for it heeds it: whether so."""
     cdef uint32_t vector = atomic_load(&cpu.sipi_vector)
     if cpu.mp_state != MP_STATE_UNINITIALIZED and cpu.mp_state != MP_STATE_INIT_RECEIVED:
-        return
+        return False
     set_segment(cpu, CS, vector << 8, vector << 12, 0xFFFF, 0x93)
     cpu.eip = 0
     cpu.mp_state = MP_STATE_RUNNABLE
     update_context(cpu)
     update_wake_fd(cpu)
+    return True
 
 
 cdef bint accept_start(CPU* cpu) noexcept nogil:
@@ -130,9 +131,9 @@ cdef bint accept_start(CPU* cpu) noexcept nogil:
     cdef uint64_t wanted = atomic_and(&cpu.attention, ~<uint32_t>(ATTENTION_INIT | ATTENTION_SIPI))
     if wanted & ATTENTION_INIT:
         accept_init(cpu)
-    if wanted & ATTENTION_SIPI:
-        accept_sipi(cpu)
-    return wanted & (ATTENTION_INIT | ATTENTION_SIPI) != 0
+    if wanted & ATTENTION_SIPI and accept_sipi(cpu):
+        return True
+    return wanted & ATTENTION_INIT != 0
 
 
 cdef void start_cpu_real_mode(CPU* cpu, uint32_t selector, uint32_t offset) noexcept:

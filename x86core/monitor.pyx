@@ -18,7 +18,7 @@ from x86core.attention cimport wake
 from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_exchange, atomic_load, atomic_or, atomic_store,
                                  atomic_swap_if, likely)
 from x86core.shootdown cimport answer_shootdown, everybody_answered, lock_page, shootdown, unlock_page
-from x86core.state cimport (CPU, LINE_SIZE, MONITOR_ARMED, MONITOR_IDLE, MONITOR_STATE, MONITOR_TRIGGERED,
+from x86core.state cimport (CPU, LINE_SIZE, MONITOR_ARMED, MONITOR_IDLE, MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED,
                             MONITOR_WAITING, PAGE_ACKNOWLEDGED, PAGE_PROTECTED, PAGE_SIZE, RAM, STORE_LOCKED,
                             STORE_STRING, STORE_WALK, Page)
 
@@ -69,11 +69,14 @@ cdef void monitor_disarm(CPU* cpu) noexcept nogil:
     atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE)
 
 
-cdef bint monitor_wait_begin(CPU* cpu) noexcept nogil:
-    """From ARMED to WAITING; False when the monitor is idle or triggered, and MWAIT is a NOP."""
+cdef bint monitor_wait_begin(CPU* cpu, uint64_t scanned) noexcept nogil:
+    """From ARMED to WAITING; False when the monitor is idle or triggered, and MWAIT is a NOP.
+
+    It is one too when the monitor was armed for the other way of waking: by scans (MONITOR_SCANNED) or not (0).
+    """
     cdef uint64_t* monitor = &cpu.ram.monitors[cpu.index]
     cdef uint64_t word = atomic_load(monitor)
-    if word & MONITOR_STATE != MONITOR_ARMED:
+    if word & (MONITOR_STATE | MONITOR_SCANNED) != (MONITOR_ARMED | scanned):
         return False
     return atomic_swap_if(monitor, word, word ^ (MONITOR_ARMED ^ MONITOR_WAITING))
 

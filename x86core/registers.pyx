@@ -9,6 +9,7 @@ from x86core.state cimport (CR0_ET, CR0_PG, CS, DS, EAX, EBP, EBX, ECX, EDI, EDX
                             FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT, FLAG_RF, FLAG_TF, FLAGS_ALWAYS, FLAGS_ARITHMETIC,
                             FS, GS, SS)
 from x86core.tlb cimport tlb_flush
+from x86core.wake_fd cimport update_wake_fd
 
 cdef enum:
     EFLAGS_DEFINED = (FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_AC
@@ -156,6 +157,7 @@ cdef class Registers:
     def eflags(self, value):
         self.check_outside()
         set_eflags(self.cpu, doubleword(value) & EFLAGS_DEFINED | FLAGS_ALWAYS)
+        update_wake_fd(self.cpu)    # IF decides about a pending interrupt
 
     @property
     def cr0(self):

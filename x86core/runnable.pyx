@@ -4,9 +4,8 @@ May be asked from any thread; the answer is exact while the vCPU is outside the 
 """
 from libc.stdint cimport int64_t, uint64_t
 
-from x86core.apic_registers cimport APIC_LVT_TIMER, LVT_MASKED, apic_register
 from x86core.clock cimport guest_time
-from x86core.interrupts cimport apic_software_enabled, interrupt_pending
+from x86core.interrupts cimport interrupt_pending, timer_interrupt_at
 from x86core.intrinsics cimport NO_LIMIT, atomic_load
 from x86core.state cimport (ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, FLAG_IF,
                             MONITOR_SCANNED, MONITOR_STATE, MONITOR_WAITING, MP_STATE_HALTED, MP_STATE_RUNNABLE,
@@ -65,10 +64,13 @@ cdef bint line_changed(CPU* cpu, uint64_t line) noexcept nogil:
 
 
 cdef int64_t next_deadline(CPU* cpu) noexcept nogil:
-    """Guest time at which the wait may be over without anybody's doing; NO_LIMIT: never."""
+    """Guest time at which the wait is over without anybody's doing; NO_LIMIT: never.
+
+    Once it is behind us, the vCPU is runnable: a sleep cut short by it is never begun again in vain.
+    """
     cdef int64_t deadline = NO_LIMIT
-    if apic_software_enabled(cpu) and not apic_register(cpu, APIC_LVT_TIMER)[0] & LVT_MASKED:
-        deadline = cpu.apic.timer_at
+    if cpu.eflags & FLAG_IF or cpu.in_mwait and cpu.masked_interrupts_wake:
+        deadline = timer_interrupt_at(cpu)
     if cpu.in_mwait and cpu.wait_until < deadline:
         deadline = cpu.wait_until
     return deadline

@@ -35,7 +35,8 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
         cpu.completes_access = False
         if cpu.run.immediate_exit or atomic_load(&cpu.attention):
             reason = step_once(cpu)
-            if reason != EXIT_LIMIT or cpu.single_step:
+            # INIT and SIPI are taken below, now that the instruction is finished.
+            if reason != EXIT_AGAIN and (reason != EXIT_LIMIT or cpu.single_step):
                 return reason
     if cpu.run.immediate_exit:
         return EXIT_INTR

@@ -197,10 +197,16 @@ class Comparison:
         own_page = stores_to_its_page(self.mode, step.code, step.before)
         if step.core.stop is step.peer.stop is Stop.LIMIT and (stuck or own_page):
             return "Unicorn, stepping, does a store to its own page twice or not at all"
+        if step.core.stop is Stop.EXCEPTION and 0 <= self._linear(step.peer) - HANDLERS < 256:
+            return "a jump among the handlers passes for an exception"
         delivered = step.peer.stop is Stop.EXCEPTION
         if delivered and any(self._changed(places) for places in table_ranges(self.mode)):
             return "the tables were overwritten"
         return None
+
+    def _linear(self, outcome: Outcome) -> int:
+        base = outcome.registers[CS] << 4 if self.mode == "real" else 0
+        return base + outcome.registers[EIP]
 
     def _overwritten(self, step: Step) -> bool:
         first = step.before[EIP] + (step.before[CS] << 4 if self.mode == "real" else 0)

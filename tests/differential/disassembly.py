@@ -33,13 +33,14 @@ def decode_one(mode: Mode, code: bytes) -> tuple[int, str, str] | None:
     Capstone does not decode REP before some instructions that ignore it: it is left out then.
     """
     for left_out in (b"", b"\xf2", b"\xf3", b"\xf2\xf3"):
-        plain = _without(code, left_out)
+        plain = without(code, left_out)
         for size, name, operands in decode(mode, plain, 1):
             return size + len(code) - len(plain), name, operands
     return None
 
 
-def _without(code: bytes, prefixes: bytes) -> bytes:
+def without(code: bytes, prefixes: bytes) -> bytes:
+    """The code with some of the prefixes before its first opcode left out."""
     opcode_at = len(code) - len(code.lstrip(bytes(PREFIXES)))
     return code[:opcode_at].translate(None, prefixes) + code[opcode_at:]
 

@@ -166,7 +166,7 @@ def _locked_negation(step: Step) -> bool:
         and second is not None
         and second >> 3 & 7 == 3
         and has_prefix(step.code, b"\xf0")
-        and step.core.stop is step.peer.stop is Stop.LIMIT
+        and (step.core.stop, step.core.vector) == (step.peer.stop, step.peer.vector)
         and step.core.registers[:EFLAGS] == step.peer.registers[:EFLAGS]
     )
 
@@ -225,13 +225,16 @@ def _frame_pointer_borrows(step: Step) -> bool:
     )
 
 
+_IN_TWO_PARTS = tuple(["lcall", "ljmp", "les", "lds", "lss", "lfs", "lgs", "bound", "sgdt", "sidt", "cmpxchg8b"])
+
+
 def _second_part_beyond_64k(step: Step) -> bool:
     name = mnemonic(step.mode, step.code).rpartition(" ")[2]
     if name.startswith("retf") and step.mode == "real":
         return step.before[ESP] & 0xFFFF > 0x1_0000 - 8
     wide_address = (step.mode == "flat32") ^ has_prefix(step.code, b"\x67")
     return (
-        name in ("les", "lds", "lss", "lfs", "lgs", "bound", "sgdt", "sidt", "cmpxchg8b")
+        name in _IN_TWO_PARTS
         and not wide_address
         and any(
             access.offset > 0x1_0000 - 8 for access in accesses(step.mode, step.code, step.before)

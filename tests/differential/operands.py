@@ -9,7 +9,7 @@ import capstone
 from capstone import x86_const
 
 from tests.differential.case import CS, EAX, EBX, EIP, REGISTERS, SS
-from tests.differential.disassembly import Mode
+from tests.differential.disassembly import Mode, opcode, without
 
 _DS = REGISTERS.index("ds")
 _SEGMENT_PREFIXES = {
@@ -71,9 +71,11 @@ def _bit_string_offset(
 def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access]:
     """The accesses to the memory operands of one instruction, of a repeated one its first."""
     decoder = _DECODERS[mode]
-    # Capstone does not decode REP before some instructions that ignore it.
+    # Capstone does not decode REP before some instructions that ignore it, or sees other operands.
     plain = code.lstrip(b"\xf0\xf2\xf3")
-    candidates = (code, plain, code.replace(b"\xf2", b"", 1), code.replace(b"\xf3", b"", 1))
+    candidates = [code, plain, without(code, b"\xf2"), without(code, b"\xf3")]
+    if opcode(code)[0] == 0x0F:
+        candidates.insert(0, without(code, b"\xf2\xf3"))
     decoded = (next(decoder.disasm(candidate, 0, 1), None) for candidate in candidates)
     instruction = next(filter(None, decoded), None)
     if instruction is None:

@@ -36,7 +36,7 @@ _ERRORS = {
     unicorn.UC_ERR_INSN_INVALID: Stop.EXCEPTION,
 }
 #: An address that no case reaches: emulation ends otherwise.
-_NOWHERE = 0xFFFF_FFFF
+_NOWHERE = 1 << 33
 #: More than a case repeats a string operation.
 _ITERATIONS = 0x1_0000
 _REGISTER_IDS = tuple(getattr(x86_const, f"UC_X86_REG_{name.upper()}") for name in REGISTERS)
