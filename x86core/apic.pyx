@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from x86core.apic_registers cimport *
-from x86core.apic_timer cimport current_count, set_timer_entry, start_timer
+from x86core.apic_timer cimport current_count, notice_timer, set_timer_entry, start_timer
 from x86core.attention cimport post
 from x86core.interrupts cimport apic_enabled, apic_software_enabled, highest, processor_priority
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_or, atomic_store
@@ -205,6 +205,7 @@ cdef bint is_register(uint32_t offset) noexcept nogil:
 cdef uint32_t apic_read(CPU* cpu, uint32_t offset, int size) noexcept nogil:
     """A load of 1, 2 or 4 bytes from the page. Only the first 4 bytes of each 16 are a register."""
     cdef uint32_t value = 0
+    notice_timer(cpu)
     if not is_register(offset & 0xFF0):
         report_error(cpu, ILLEGAL_REGISTER)
     elif offset & 15 < 4:
@@ -247,6 +248,7 @@ cdef void end_interrupt(CPU* cpu) noexcept nogil:
 
 cdef void apic_write(CPU* cpu, uint32_t offset, uint32_t value) noexcept nogil:
     """A store of 4 bytes to a register; one anywhere else in the page does nothing but note an error."""
+    notice_timer(cpu)               # it was due under the settings before
     if offset == APIC_EOI:
         end_interrupt(cpu)
     elif offset == APIC_TPR:

@@ -21,6 +21,7 @@ cdef enum:
 cdef int64_t next_stop(CPU* cpu) noexcept nogil:
     """What `stop_at` is to be: the limit of the run, or a look at the clock before it."""
     cdef int64_t left, stop_at
+    cpu.soft_stop_at = -1
     if likely(cpu.apic.timer_at == NO_LIMIT):
         return cpu.limit_at
     left = cpu.apic.timer_at - guest_time(cpu.ram)
@@ -28,7 +29,6 @@ cdef int64_t next_stop(CPU* cpu) noexcept nogil:
         left = 0
     stop_at = cpu.retired + (left + TOLERANCE) / SLOW_INSTRUCTION
     if stop_at >= cpu.limit_at:
-        cpu.soft_stop_at = -1
         return cpu.limit_at
     cpu.soft_stop_at = stop_at
     return stop_at

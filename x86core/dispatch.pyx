@@ -101,7 +101,7 @@ cdef int attend(CPU* cpu) noexcept nogil:
     stop_at first, the attention bits second: who asks does it in the other order (attention.pyx).
     """
     cdef uint64_t wanted
-    cdef int reason
+    cdef int reason, vector
     notice_timer(cpu)
     atomic_store(&cpu.stop_at, next_stop(cpu))
     wanted = atomic_exchange(&cpu.attention, 0)
@@ -112,7 +112,7 @@ cdef int attend(CPU* cpu) noexcept nogil:
     if wanted & ATTENTION_NMI:
         cpu.nmi_pending = True
     if wanted & (ATTENTION_INIT | ATTENTION_SIPI):
-        atomic_or(&cpu.attention, wanted & (ATTENTION_INIT | ATTENTION_SIPI | ATTENTION_KICK))
+        atomic_or(&cpu.attention, wanted & (ATTENTION_INIT | ATTENTION_SIPI | ATTENTION_KICK | ATTENTION_RUN))
         return EXIT_AGAIN
     if wanted & ATTENTION_KICK or wanted & ATTENTION_RUN and cpu.run.immediate_exit:
         return EXIT_INTR
@@ -138,7 +138,11 @@ cdef int attend(CPU* cpu) noexcept nogil:
             return EXIT_LIMIT if limit_reached(cpu) else EXIT_NONE
         if not interrupt_pending(cpu):
             return EXIT_IRQ_WINDOW_OPEN
-        reason = deliver_external_interrupt(cpu, take_interrupt(cpu))
+        vector = take_interrupt(cpu)
+        if vector < 0:
+            atomic_store(&cpu.stop_at, 0)   # a timer, due since notice_timer above
+        else:
+            reason = deliver_external_interrupt(cpu, vector)
     if reason != EXIT_NONE:
         return reason
     if limit_reached(cpu):

@@ -11,14 +11,15 @@ from x86core.clock cimport guest_time
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_exchange, atomic_load, atomic_store, spin_pause
 from x86core.lifecycle cimport accept_start
 from x86core.monitor cimport monitor_arm, monitor_disarm, monitor_wait_begin, monitor_wait_end
-from x86core.polling cimport POLL_HLT, POLL_MWAIT, adjust_poll_window, count_poll
-from x86core.runnable cimport event_pending, is_runnable, next_deadline
+from x86core.polling cimport POLL_HLT, POLL_MWAIT, adjust_poll_window, count_poll, poll_window
+from x86core.runnable cimport event_pending, is_runnable, line_changed, next_deadline
 from x86core.scan cimport scan_arm, scan_begin, scan_end
 from x86core.shootdown cimport answer_shootdown
 from x86core.state cimport (ATTENTION_KICK, CPU, DISABLE_EXITS_HLT, DISABLE_EXITS_MWAIT, EXIT_AGAIN, EXIT_HLT,
-                            EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_MWAIT, EXIT_NONE, EXIT_SIGNAL, HLT_POLL, IN_GUEST, MONITOR_SCANNED,
-                            MP_STATE_HALTED, MP_STATE_RUNNABLE, MWAIT_ADAPTIVE, MWAIT_EXIT, MWAIT_FAULT, MWAIT_HALT,
-                            MWAIT_NOP, MWAIT_PASSTHROUGH, MWAIT_SCAN, MWAIT_TIMER, MWAIT_YIELD, OUTSIDE_GUEST,
+                            EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_MWAIT, EXIT_NONE, EXIT_SIGNAL, FLAG_IF, HLT_POLL,
+                            IN_GUEST, MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED, MP_STATE_HALTED,
+                            MP_STATE_RUNNABLE, MWAIT_ADAPTIVE, MWAIT_EXIT, MWAIT_FAULT, MWAIT_HALT, MWAIT_NOP,
+                            MWAIT_PASSTHROUGH, MWAIT_POLICIES, MWAIT_SCAN, MWAIT_TIMER, MWAIT_YIELD, OUTSIDE_GUEST,
                             USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WAIT_START,
                             WaitKind)
 from x86core.wake_fd cimport update_wake_fd
@@ -110,24 +111,23 @@ cdef bint wait(CPU* cpu, WaitKind kind) noexcept nogil:
     return over
 
 
-cdef void begin_wait(CPU* cpu, int64_t poll) noexcept nogil:
+cdef void begin_wait(CPU* cpu, int64_t poll, bint adapts) noexcept nogil:
     cpu.wait_began = guest_time(cpu.ram)
     cpu.wait_poll = poll
+    cpu.wait_adapts = adapts
 
 
 cdef void end_wait(CPU* cpu, int kind, bint valid) noexcept nogil:
     """Count the wait that is over; `valid`: it ended by what the guest waited for."""
     cdef int64_t waited = guest_time(cpu.ram) - cpu.wait_began
-    cdef bint polls = cpu.wait_poll != NO_LIMIT and (
-        cpu.wait_policy == MWAIT_ADAPTIVE if kind == POLL_MWAIT else cpu.run.hlt_policy == HLT_POLL)
     cdef int64_t polled = waited if waited < cpu.wait_poll else cpu.wait_poll
-    if polls and cpu.wait_poll:
-        count_poll(cpu, kind, waited <= cpu.wait_poll, polled)
+    if cpu.wait_adapts and cpu.wait_poll:
+        count_poll(cpu, kind, waited <= cpu.wait_poll, valid, polled)
     if kind == POLL_HLT:
         cpu.stats.halt_wait_ns += waited - polled
     else:
         cpu.stats.mwait_wait_ns += waited - polled
-    if polls:
+    if cpu.wait_adapts:
         adjust_poll_window(cpu, kind, waited, valid)
     cpu.wait_began = NO_LIMIT
     # What ended the wait may be a timer, of which nobody has told: look before the next block.
@@ -156,13 +156,13 @@ cdef int halt(CPU* cpu) noexcept nogil:
 
 cdef int wait_for_interrupt(CPU* cpu) noexcept nogil:
     """Wait until an interrupt that is taken, or an NMI. A kick leaves the vCPU HALTED."""
-    cdef int64_t poll = 0
     if cpu.wait_began == NO_LIMIT:
         if cpu.run.disable_exits & DISABLE_EXITS_HLT:
-            poll = NO_LIMIT
+            begin_wait(cpu, NO_LIMIT, False)
         elif cpu.run.hlt_policy == HLT_POLL:
-            poll = cpu.poll_window[POLL_HLT]
-        begin_wait(cpu, poll)
+            begin_wait(cpu, poll_window(cpu, POLL_HLT), True)
+        else:
+            begin_wait(cpu, 0, False)
     if not wait(cpu, WAIT_HLT):
         return EXIT_SIGNAL
     if accept_start(cpu):
@@ -181,8 +181,10 @@ cdef int wait_for_interrupt(CPU* cpu) noexcept nogil:
 
 
 cdef int leave_halted(CPU* cpu) noexcept nogil:
-    """Somebody wrote to kvm_run what ends a run(); the vCPU stays HALTED."""
-    return EXIT_INTR if cpu.run.immediate_exit else EXIT_IRQ_WINDOW_OPEN
+    """Somebody wrote to kvm_run what ends a run(), and may have taken it back; the vCPU stays HALTED."""
+    if cpu.run.request_interrupt_window and cpu.eflags & FLAG_IF and not cpu.run.immediate_exit:
+        return EXIT_IRQ_WINDOW_OPEN
+    return EXIT_INTR
 
 
 # MWAIT and its kin.
@@ -193,7 +195,14 @@ cdef int mwait_way(CPU* cpu) noexcept nogil:
         return MWAIT_PASSTHROUGH
     if cpu.run.userspace_exits & USERSPACE_EXIT_MWAIT:
         return MWAIT_EXIT
+    if cpu.run.mwait_policy >= MWAIT_POLICIES:
+        return MWAIT_NOP            # stored behind our back; the next run() refuses it
     return cpu.run.mwait_policy
+
+
+cdef bint is_monitored(int way) noexcept nogil:
+    """Whether the monitor is what a store wakes by."""
+    return way in (MWAIT_FAULT, MWAIT_ADAPTIVE, MWAIT_PASSTHROUGH, MWAIT_SCAN)
 
 
 cdef void watch(CPU* cpu, uint64_t physical) noexcept nogil:
@@ -202,7 +211,7 @@ cdef void watch(CPU* cpu, uint64_t physical) noexcept nogil:
     Nor is an address without RAM behind it: no store to it could be seen.
     """
     cdef int way = mwait_way(cpu)
-    if physical >= cpu.ram.size or way not in (MWAIT_FAULT, MWAIT_ADAPTIVE, MWAIT_PASSTHROUGH, MWAIT_SCAN):
+    if physical >= cpu.ram.size or not is_monitored(way):
         monitor_disarm(cpu)
     elif way == MWAIT_SCAN:
         scan_arm(cpu, physical)
@@ -210,78 +219,89 @@ cdef void watch(CPU* cpu, uint64_t physical) noexcept nogil:
         monitor_arm(cpu, physical)
 
 
-cdef int64_t spins_first(CPU* cpu, int way) noexcept nogil:
-    if way == MWAIT_PASSTHROUGH:
-        return NO_LIMIT
-    return cpu.poll_window[POLL_MWAIT] if way == MWAIT_ADAPTIVE else 0
-
-
 cdef int wait_for_store(CPU* cpu, bint masked_interrupts_wake, int64_t until) noexcept nogil:
     """MWAIT, MWAITX and UMWAIT: as kvm_run says, at the latest until a guest time. `eip` is the address behind it."""
     cdef int way = mwait_way(cpu)
-    if way in (MWAIT_FAULT, MWAIT_ADAPTIVE, MWAIT_PASSTHROUGH, MWAIT_SCAN):
-        if not monitor_wait_begin(cpu, MONITOR_SCANNED if way == MWAIT_SCAN else 0):
-            cpu.stats.mwait_fallthroughs += 1
-            way = MWAIT_NOP
-    elif way == MWAIT_TIMER:
+    if not is_monitored(way):
+        monitor_disarm(cpu)
+    elif not monitor_wait_begin(cpu, MONITOR_SCANNED if way == MWAIT_SCAN else 0):
+        monitor_disarm(cpu)
+        cpu.stats.mwait_fallthroughs += 1
+        way = MWAIT_NOP
+    if way == MWAIT_TIMER:
         until = min(until, guest_time(cpu.ram) + cpu.mwait_timer_ns)
-    return begin_mwait(cpu, way, masked_interrupts_wake, until)
+    return begin_mwait(cpu, way, way, masked_interrupts_wake, until)
 
 
 cdef int pause_until(CPU* cpu, int64_t until) noexcept nogil:
-    """TPAUSE: as MWAIT without a monitor, so that every way of waiting is to sleep until then."""
-    cdef int way = mwait_way(cpu)
-    if way in (MWAIT_FAULT, MWAIT_SCAN, MWAIT_TIMER):
-        way = MWAIT_HALT
-    return begin_mwait(cpu, way, True, until)
+    """TPAUSE: as MWAIT without a monitor, so that every way of waiting is to wait until then."""
+    return begin_mwait(cpu, mwait_way(cpu), MWAIT_HALT, True, until)
 
 
-cdef int begin_mwait(CPU* cpu, int way, bint masked_interrupts_wake, int64_t until) noexcept nogil:
+cdef int begin_mwait(CPU* cpu, int way, int wait_policy, bint masked_interrupts_wake, int64_t until) noexcept nogil:
+    """`way` says whether to wait and to spin, `wait_policy` by what the wait ends."""
     cpu.stats.mwait_instructions += 1
-    if way in (MWAIT_NOP, MWAIT_YIELD, MWAIT_EXIT):
-        monitor_disarm(cpu)
-        if way == MWAIT_EXIT:
-            cpu.stats.mwait_exits += 1
-            return EXIT_MWAIT
-        if way == MWAIT_YIELD:
-            sched_yield()
+    if way == MWAIT_NOP:
         return EXIT_NONE
-    cpu.wait_policy = way
+    if way == MWAIT_YIELD:
+        sched_yield()
+        return EXIT_NONE
+    if way == MWAIT_EXIT:
+        cpu.stats.mwait_exits += 1
+        return EXIT_MWAIT
+    cpu.wait_policy = wait_policy
     cpu.wait_until = until
     cpu.masked_interrupts_wake = masked_interrupts_wake
     cpu.in_mwait = True
-    if way == MWAIT_SCAN:
+    if wait_policy == MWAIT_SCAN:
         scan_begin(cpu)
     cpu.stats.mwait_waits += 1
-    begin_wait(cpu, spins_first(cpu, way))
+    if way == MWAIT_PASSTHROUGH:
+        begin_wait(cpu, NO_LIMIT, False)
+    elif way == MWAIT_ADAPTIVE:
+        begin_wait(cpu, poll_window(cpu, POLL_MWAIT), True)
+    else:
+        begin_wait(cpu, 0, False)
     return finish_mwait(cpu)
 
 
 cdef int finish_mwait(CPU* cpu) noexcept nogil:
-    cdef bint triggered
     cdef int reason = EXIT_NONE
+    cdef bint valid = True
+    cdef bint triggered
     if not wait(cpu, WAIT_MWAIT):
         return EXIT_SIGNAL
     cpu.in_mwait = False
     if cpu.wait_policy == MWAIT_SCAN:
         scan_end(cpu)
-    triggered = monitor_wait_end(cpu)
+    triggered = is_monitored(cpu.wait_policy) and ended_by_store(cpu)
     if accept_start(cpu):
         return EXIT_AGAIN
     if triggered:
         cpu.stats.wakes_store += 1
     elif event_pending(cpu, cpu.masked_interrupts_wake):
         cpu.stats.wakes_interrupt += 1
-        triggered = True
-    elif only_kicked(cpu):
-        cpu.stats.wakes_kick += 1
-        reason = EXIT_INTR
     else:
-        cpu.stats.wakes_spurious += 1
-        if cpu.carry_at_limit and guest_time(cpu.ram) >= cpu.wait_until:
-            cpu.carry = 1
-    end_wait(cpu, POLL_MWAIT, triggered)
+        valid = False
+        if only_kicked(cpu):
+            cpu.stats.wakes_kick += 1
+            reason = EXIT_INTR
+        elif guest_time(cpu.ram) < cpu.wait_until:
+            cpu.stats.wakes_kick += 1   # immediate_exit or request_interrupt_window, looked at before the next block
+        else:
+            cpu.stats.wakes_spurious += 1
+            if cpu.carry_at_limit:
+                cpu.carry = 1
+    end_wait(cpu, POLL_MWAIT, valid)
     return reason
+
+
+cdef bint ended_by_store(CPU* cpu) noexcept nogil:
+    """Use the monitor up; whether a store had triggered it, or changed the line that is scanned."""
+    cdef uint64_t word = monitor_wait_end(cpu)
+    if word & MONITOR_STATE == MONITOR_TRIGGERED:
+        return True
+    return word & MONITOR_SCANNED and line_changed(cpu, word & ~<uint64_t>63)
 
 
 cdef int resume_wait(CPU* cpu) noexcept nogil:
@@ -301,7 +321,7 @@ cdef int resume_wait(CPU* cpu) noexcept nogil:
 cdef int wait_for_start(CPU* cpu) noexcept nogil:
     """Before the first SIPI, or after INIT."""
     if cpu.wait_began == NO_LIMIT:
-        begin_wait(cpu, 0)
+        begin_wait(cpu, 0, False)
     if not wait(cpu, WAIT_START):
         return EXIT_SIGNAL
     cpu.wait_began = NO_LIMIT

@@ -61,13 +61,15 @@ cdef int64_t timer_interrupt_at(CPU* cpu) noexcept nogil:
     return atomic_load(&cpu.apic.timer_at)
 
 
-cdef int apic_candidate(CPU* cpu) noexcept nogil:
-    """The vector that the APIC would have the vCPU take, -1 when there is none above its priority."""
-    cdef int vector, timer
+cdef int apic_candidate(CPU* cpu, int timer) noexcept nogil:
+    """The vector that the APIC would have the vCPU take, -1 when there is none above its priority.
+
+    `timer`: the vector of a timer that counts as if it stood in IRR, or -1.
+    """
+    cdef int vector
     if not apic_software_enabled(cpu):
         return -1
     vector = highest(cpu.apic.irr)
-    timer = due_timer_vector(cpu)
     if timer > vector:
         vector = timer
     if vector >> 4 <= processor_priority(cpu) >> 4:
@@ -85,17 +87,17 @@ cdef int external_candidate(CPU* cpu) noexcept nogil:
 
 cdef bint interrupt_pending(CPU* cpu) noexcept nogil:
     """Whether there is one to take as soon as IF allows it."""
-    return external_candidate(cpu) >= 0 or apic_candidate(cpu) >= 0
+    return external_candidate(cpu) >= 0 or apic_candidate(cpu, due_timer_vector(cpu)) >= 0
 
 
 cdef int take_interrupt(CPU* cpu) noexcept nogil:
-    """Acknowledge an interrupt: the vector to deliver. One must be pending, its timer noticed."""
+    """Acknowledge an interrupt: the vector to deliver; -1 when there is none but of a timer not noticed yet."""
     cdef int vector = external_candidate(cpu)
     cdef uint64_t bit
     if vector >= 0:
         atomic_and(&cpu.interrupts[vector >> 6], ~(<uint64_t>1 << (vector & 63)))
         return vector
-    vector = apic_candidate(cpu)
+    vector = apic_candidate(cpu, -1)
     if vector >= 0:
         bit = <uint64_t>1 << (vector & 63)
         atomic_and(&cpu.apic.irr[vector >> 6], ~bit)

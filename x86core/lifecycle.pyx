@@ -53,6 +53,15 @@ cdef CPU* create_cpu(RAM* ram, int index) except NULL:
     return cpu
 
 
+cdef void abandon_wait(CPU* cpu) noexcept nogil:
+    """A wait under way is no more, nor is the monitor armed."""
+    if cpu.in_mwait and cpu.wait_policy == MWAIT_SCAN:
+        scan_end(cpu)
+    cpu.in_mwait = False
+    cpu.wait_began = NO_LIMIT
+    monitor_disarm(cpu)
+
+
 cdef void initialize(CPU* cpu) noexcept nogil:
     """What RESET and INIT have in common: real mode at the reset vector (SDM vol. 3, table 10-1)."""
     cdef int number
@@ -75,11 +84,7 @@ cdef void initialize(CPU* cpu) noexcept nogil:
     cpu.access_exit = 0
     cpu.completes_access = False
     cpu.nmi_pending = cpu.nmi_blocked = False
-    if cpu.in_mwait and cpu.wait_policy == MWAIT_SCAN:
-        scan_end(cpu)
-    cpu.in_mwait = False
-    cpu.wait_began = NO_LIMIT
-    monitor_disarm(cpu)
+    abandon_wait(cpu)
     reset_apic(cpu)
     tlb_flush(cpu)
     update_context(cpu)

@@ -81,13 +81,9 @@ cdef bint monitor_wait_begin(CPU* cpu, uint64_t scanned) noexcept nogil:
     return atomic_swap_if(monitor, word, word ^ (MONITOR_ARMED ^ MONITOR_WAITING))
 
 
-cdef bint monitor_is_waiting(CPU* cpu) noexcept nogil:
-    return atomic_load(&cpu.ram.monitors[cpu.index]) & MONITOR_STATE == MONITOR_WAITING
-
-
-cdef bint monitor_wait_end(CPU* cpu) noexcept nogil:
-    """To IDLE; whether a store had triggered the monitor."""
-    return atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE) & MONITOR_STATE == MONITOR_TRIGGERED
+cdef uint64_t monitor_wait_end(CPU* cpu) noexcept nogil:
+    """To IDLE; the word as it was, in which MONITOR_TRIGGERED says that a store has ended the wait."""
+    return atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE)
 
 
 cdef void count_trigger(RAM* ram, CPU* writer) noexcept nogil:

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from x86core.apic cimport write_apic_base
-from x86core.apic_timer cimport follow_tsc, set_tsc_deadline
+from x86core.apic_timer cimport follow_tsc, notice_timer, set_tsc_deadline
 from x86core.clock cimport guest_time
 from x86core.intrinsics cimport atomic_store
 from x86core.mmu cimport raise_exception
@@ -25,6 +25,7 @@ cdef uint64_t timestamp(CPU* cpu) noexcept nogil:
 cdef int read_msr(CPU* cpu, uint32_t index) noexcept nogil:
     """RDMSR: into EDX:EAX; 0, or FAULT with #GP(0) for one that does not exist."""
     cdef uint64_t value
+    notice_timer(cpu)
     if index == IA32_TIME_STAMP_COUNTER:
         value = timestamp(cpu)
     elif index == IA32_APIC_BASE:
@@ -44,6 +45,7 @@ cdef int read_msr(CPU* cpu, uint32_t index) noexcept nogil:
 
 cdef int write_msr(CPU* cpu, uint32_t index, uint64_t value) noexcept nogil:
     """WRMSR; 0, or FAULT with #GP(0) for one that does not exist or a bit that is reserved."""
+    notice_timer(cpu)
     if index == IA32_TIME_STAMP_COUNTER:
         cpu.tsc_offset += value - timestamp(cpu)
         follow_tsc(cpu)

@@ -9,12 +9,21 @@ from x86core.intrinsics cimport atomic_load
 from x86core.state cimport CPU
 
 
-cdef void count_poll(CPU* cpu, int kind, bint successful, int64_t nanoseconds) noexcept nogil:
-    """A wait that began by spinning, and whether that was enough."""
+cdef int64_t poll_window(CPU* cpu, int kind) noexcept nogil:
+    """Nanoseconds to spin before a sleep."""
+    cdef int64_t most = atomic_load(&cpu.halt_poll_ns)
+    if cpu.poll_window[kind] > most:
+        cpu.poll_window[kind] = most
+    return cpu.poll_window[kind]
+
+
+cdef void count_poll(CPU* cpu, int kind, bint successful, bint valid, int64_t nanoseconds) noexcept nogil:
+    """A wait that began by spinning, whether that was enough, and whether it ended by what the guest waited for."""
     if kind == POLL_HLT:
         cpu.stats.halt_attempted_poll += 1
         if successful:
             cpu.stats.halt_successful_poll += 1
+            cpu.stats.halt_poll_invalid += not valid
             cpu.stats.halt_poll_success_ns += nanoseconds
         else:
             cpu.stats.halt_poll_fail_ns += nanoseconds
@@ -22,6 +31,7 @@ cdef void count_poll(CPU* cpu, int kind, bint successful, int64_t nanoseconds) n
         cpu.stats.mwait_attempted_poll += 1
         if successful:
             cpu.stats.mwait_successful_poll += 1
+            cpu.stats.mwait_poll_invalid += not valid
             cpu.stats.mwait_poll_success_ns += nanoseconds
         else:
             cpu.stats.mwait_poll_fail_ns += nanoseconds
@@ -50,10 +60,6 @@ cdef void adjust_poll_window(CPU* cpu, int kind, int64_t waited, bint valid) noe
     cdef int64_t window = cpu.poll_window[kind]
     cdef int64_t most = atomic_load(&cpu.halt_poll_ns)
     if not valid:
-        if kind == POLL_HLT:
-            cpu.stats.halt_poll_invalid += 1
-        else:
-            cpu.stats.mwait_poll_invalid += 1
         window = shrunk(cpu, window)
     elif waited > window:
         if window and waited > most:

@@ -266,6 +266,7 @@ ctypedef struct CPU:
     int wait_policy             # MwaitPolicy of the MWAIT under way
     int64_t wait_began          # guest time; NO_LIMIT: no wait is under way
     int64_t wait_until          # guest time; NO_LIMIT: for ever
+    bint wait_adapts            # its length is to adjust the window
     int64_t wait_poll           # spin so many nanoseconds before sleeping; NO_LIMIT: never sleep
     int64_t poll_window[2]      # what halt_poll_ns has grown to, for HLT and for MWAIT
     uint64_t snapshot[8]        # of the monitored line, under policy scan

@@ -30,10 +30,11 @@ import x86core.handlers.user_wait
 from x86core.opcodes import build_tables
 
 from x86core.apic cimport apic_value
+from x86core.apic_timer cimport notice_timer
 from x86core.attention cimport post
 from x86core.interrupts cimport interrupt_pending
 from x86core.intrinsics cimport NO_LIMIT, atomic_load, atomic_or, atomic_store
-from x86core.lifecycle cimport create_cpu, reset_cpu, start_cpu_flat32, start_cpu_real_mode
+from x86core.lifecycle cimport abandon_wait, create_cpu, reset_cpu, start_cpu_flat32, start_cpu_real_mode
 from x86core.memory cimport Memory
 from x86core.monitor cimport monitor_disarm
 from x86core.registers cimport doubleword, word
@@ -150,14 +151,13 @@ cdef class VCPU(RunArea):
         limit = max_instructions
         if cpu.in_run:
             raise RuntimeError(f"vCPU {cpu.index} is already in run()")
-        cpu.in_run = True
         budget_at = cpu.retired + limit if limit else NO_LIMIT
         end_at = cpu.retired + 1 if cpu.single_step else budget_at
         if (cpu.run.mwait_policy >= MWAIT_POLICIES or cpu.run.hlt_policy >= HLT_POLICIES
                 or (cpu.run.userspace_exits | cpu.run.disable_exits) & ~IDLE_BITS):
-            cpu.in_run = False
             cpu.run.exit_reason = EXIT_FAIL_ENTRY
             return EXIT_FAIL_ENTRY
+        cpu.in_run = True
         if cpu.access_exit:
             complete_access(cpu)
         sliced = PyThread_get_thread_ident() == main_thread
@@ -179,9 +179,9 @@ cdef class VCPU(RunArea):
                 PyErr_CheckSignals()
         finally:
             cpu.in_run = False
+            update_wake_fd(cpu)
         if reason == EXIT_LIMIT and cpu.retired < budget_at:
             reason = EXIT_DEBUG
-        update_wake_fd(cpu)
         cpu.stats.exits += 1
         if reason == EXIT_IO:
             cpu.stats.io_exits += 1
@@ -275,6 +275,8 @@ cdef class VCPU(RunArea):
     def lapic(self):
         """The local APIC's registers as KVM_GET_LAPIC has them: 1024 bytes, a register in each 16."""
         cdef uint32_t offset
+        if not self.cpu.in_run:
+            notice_timer(self.cpu)
         return b"".join(apic_value(self.cpu, offset).to_bytes(16, "little") for offset in range(0, 1024, 16))
 
     @property
@@ -300,6 +302,7 @@ cdef class VCPU(RunArea):
         self.check_outside()
         if value not in range(MP_STATE_RUNNABLE, MP_STATE_HALTED + 1):
             raise ValueError(f"mp_state {value} is none that a vCPU can be put into here; use 0, 1, 2 or 3")
+        abandon_wait(self.cpu)
         self.cpu.mp_state = value
         update_wake_fd(self.cpu)
 

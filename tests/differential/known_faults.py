@@ -6,6 +6,7 @@ accepts is never reported.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -225,7 +226,7 @@ def _frame_pointer_borrows(step: Step) -> bool:
     )
 
 
-_IN_TWO_PARTS = tuple(["lcall", "ljmp", "les", "lds", "lss", "lfs", "lgs", "bound", "sgdt", "sidt", "cmpxchg8b"])
+_IN_TWO_PARTS = re.compile("lcall|ljmp|l[edsfg]s|bound|s[gi]dt|cmpxchg8b")
 
 
 def _second_part_beyond_64k(step: Step) -> bool:
@@ -234,7 +235,7 @@ def _second_part_beyond_64k(step: Step) -> bool:
         return step.before[ESP] & 0xFFFF > 0x1_0000 - 8
     wide_address = (step.mode == "flat32") ^ has_prefix(step.code, b"\x67")
     return (
-        name in _IN_TWO_PARTS
+        _IN_TWO_PARTS.fullmatch(name) is not None
         and not wide_address
         and any(
             access.offset > 0x1_0000 - 8 for access in accesses(step.mode, step.code, step.before)
