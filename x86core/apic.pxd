@@ -5,6 +5,7 @@ from x86core.state cimport CPU
 cdef enum:
     DEFAULT_APIC_BASE = 0xFEE00000U
 
+cdef void post_init(CPU* target) noexcept nogil
 cdef void reset_apic(CPU* cpu) noexcept nogil
 cdef bint apic_holds(CPU* cpu, uint64_t physical) noexcept nogil
 cdef uint32_t apic_read(CPU* cpu, uint32_t offset, int size) noexcept nogil

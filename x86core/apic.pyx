@@ -9,8 +9,9 @@ from libc.string cimport memset
 from x86core.apic_registers cimport *
 from x86core.apic_timer cimport current_count, notice_timer, set_timer_entry, start_timer
 from x86core.attention cimport post
-from x86core.interrupts cimport apic_enabled, apic_software_enabled, highest, processor_priority
-from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_or, atomic_store
+from x86core.interrupts cimport (apic_enabled, apic_software_enabled, highest, processor_priority, report_error,
+                                 request_vector)
+from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_store
 from x86core.state cimport (ATTENTION_INIT, ATTENTION_INTERRUPT, ATTENTION_NMI, ATTENTION_SIPI, CPU, PAGE_SIZE, RAM)
 
 cdef enum:
@@ -36,21 +37,16 @@ cdef enum:
     BROADCAST = 0xFF
     FLAT_MODEL = 0xF            # DFR, bits 31:28
 
-# Error status register.
-cdef enum:
-    SEND_ILLEGAL_VECTOR = 1 << 5
-    RECEIVE_ILLEGAL_VECTOR = 1 << 6
-    ILLEGAL_REGISTER = 1 << 7
-
 
 cdef void reset_apic(CPU* cpu) noexcept nogil:
-    """The state after RESET and INIT; where the page is and whether there is one, INIT leaves alone."""
+    """The state after INIT, which leaves alone where the page is, whether there is one, and the APIC ID."""
     cdef int offset
+    cdef uint32_t number = apic_register(cpu, APIC_ID)[0]
     memset(cpu.apic.registers, 0, sizeof(cpu.apic.registers))
     for offset in range(4):
         atomic_store(&cpu.apic.irr[offset], 0)
         cpu.apic.isr[offset] = cpu.apic.tmr[offset] = 0
-    apic_register(cpu, APIC_ID)[0] = (cpu.index & 0xFF) << 24
+    apic_register(cpu, APIC_ID)[0] = number
     apic_register(cpu, APIC_VERSION)[0] = VERSION
     apic_register(cpu, APIC_DFR)[0] = 0xFFFFFFFFU
     apic_register(cpu, APIC_SVR)[0] = 0xFF
@@ -81,39 +77,23 @@ cdef bint apic_holds(CPU* cpu, uint64_t physical) noexcept nogil:
 
 # Sending.
 
-cdef void report_error(CPU* cpu, uint32_t error) noexcept nogil:
-    cdef uint32_t entry = apic_register(cpu, APIC_LVT_ERROR)[0]
-    atomic_or(&cpu.apic.errors, error)
-    if not entry & LVT_MASKED and entry & 0xFF >= 16:
-        request_vector(cpu, entry & 0xFF, False)
+cdef void post_init(CPU* target) noexcept nogil:
+    """INIT. A SIPI from before does not start what INIT stops."""
+    atomic_and(&target.attention, ~<uint32_t>ATTENTION_SIPI)
+    post(target, ATTENTION_INIT)
 
 
-cdef void request_vector(CPU* target, uint32_t vector, bint level) noexcept nogil:
-    """Set a bit of another processor's IRR, or of the own."""
-    cdef uint64_t bit = <uint64_t>1 << (vector & 63)
-    if level:
-        atomic_or(&target.apic.tmr[vector >> 6], bit)
-    else:
-        atomic_and(&target.apic.tmr[vector >> 6], ~bit)
-    atomic_or(&target.apic.irr[vector >> 6], bit)
-    post(target, ATTENTION_INTERRUPT)
-
-
-cdef void accept(CPU* target, uint32_t mode, uint32_t vector, bint level) noexcept nogil:
-    """What an interrupt message does at the processor that it is for."""
+cdef void accept(CPU* target, uint32_t mode, uint32_t vector) noexcept nogil:
+    """What an interrupt message does at the processor that it is for. Between processors all are edges."""
     if mode == FIXED or mode == LOWEST_PRIORITY:
         if not apic_software_enabled(target):
             return
-        if vector < 16:
-            report_error(target, RECEIVE_ILLEGAL_VECTOR)
-        else:
-            request_vector(target, vector, level)
+        request_vector(target, vector)
+        post(target, ATTENTION_INTERRUPT)
     elif mode == NMI:
         post(target, ATTENTION_NMI)
     elif mode == INIT:
-        # A SIPI from before does not start what INIT stops.
-        atomic_and(&target.attention, ~<uint32_t>ATTENTION_SIPI)
-        post(target, ATTENTION_INIT)
+        post_init(target)
     elif mode == STARTUP:
         atomic_store(&target.sipi_vector, vector)
         post(target, ATTENTION_SIPI)
@@ -164,12 +144,12 @@ cdef void send(CPU* cpu, uint32_t command) noexcept nogil:
         if target == NULL or not target.owned or not is_target(cpu, target, command, destination):
             continue
         if mode != LOWEST_PRIORITY:
-            accept(target, mode, vector, command & ICR_LEVEL != 0)
+            accept(target, mode, vector)
         elif apic_software_enabled(target) and (
                 chosen == NULL or processor_priority(target) < processor_priority(chosen)):
             chosen = target
     if chosen != NULL:
-        accept(chosen, mode, vector, command & ICR_LEVEL != 0)
+        accept(chosen, mode, vector)
 
 
 # The registers.
@@ -208,6 +188,7 @@ cdef uint32_t apic_read(CPU* cpu, uint32_t offset, int size) noexcept nogil:
     notice_timer(cpu)
     if not is_register(offset & 0xFF0):
         report_error(cpu, ILLEGAL_REGISTER)
+        atomic_store(&cpu.stop_at, 0)
     elif offset & 15 < 4:
         value = apic_value(cpu, offset & 0xFF0) >> 8 * (offset & 3)
     return <uint32_t>(value & (<uint64_t>0xFFFFFFFFU >> (32 - 8 * size)))

@@ -41,6 +41,12 @@ cdef enum:
     TIMER_PERIODIC = 0x20000
     TIMER_TSC_DEADLINE = 0x40000
 
+# Error status register.
+cdef enum:
+    SEND_ILLEGAL_VECTOR = 1 << 5
+    RECEIVE_ILLEGAL_VECTOR = 1 << 6
+    ILLEGAL_REGISTER = 1 << 7
+
 
 cdef inline uint32_t* apic_register(CPU* cpu, int offset) noexcept nogil:
     return &cpu.apic.registers[offset >> 4]

@@ -9,8 +9,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from x86core.apic_registers cimport (APIC_DIVIDE, APIC_INITIAL_COUNT, APIC_LVT_TIMER, LVT_MASKED, TIMER_MODE,
                                      TIMER_PERIODIC, TIMER_TSC_DEADLINE, apic_register)
 from x86core.clock cimport guest_time
-from x86core.interrupts cimport apic_software_enabled
-from x86core.intrinsics cimport NO_LIMIT, atomic_or, atomic_store, likely
+from x86core.interrupts cimport apic_software_enabled, request_vector
+from x86core.intrinsics cimport NO_LIMIT, atomic_store, likely
 from x86core.state cimport CPU
 
 cdef enum:
@@ -45,7 +45,7 @@ cdef void notice_timer(CPU* cpu) noexcept nogil:
     if likely(not timer_is_due(cpu)):
         return
     if not entry & LVT_MASKED and apic_software_enabled(cpu):
-        atomic_or(&cpu.apic.irr[(entry & 0xFF) >> 6], <uint64_t>1 << (entry & 63))
+        request_vector(cpu, entry & 0xFF)
     if cpu.apic.timer_period:
         # Periods that went by unseen are one interrupt, as the bit in IRR would have it.
         late = guest_time(cpu.ram) - cpu.apic.timer_at

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 
 from x86core.state cimport CPU
 
@@ -7,5 +7,7 @@ cdef int processor_priority(CPU* cpu) noexcept nogil
 cdef bint apic_enabled(CPU* cpu) noexcept nogil
 cdef bint apic_software_enabled(CPU* cpu) noexcept nogil
 cdef int64_t timer_interrupt_at(CPU* cpu) noexcept nogil
+cdef void request_vector(CPU* cpu, uint32_t vector) noexcept nogil
+cdef void report_error(CPU* cpu, uint32_t error) noexcept nogil
 cdef bint interrupt_pending(CPU* cpu) noexcept nogil
 cdef int take_interrupt(CPU* cpu) noexcept nogil

@@ -5,8 +5,9 @@ Source: SDM vol. 3, 11.8.3 (task and processor priorities) and 11.8.4 (fixed int
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from x86core.apic_registers cimport (APIC_LVT_LINT0, APIC_LVT_TIMER, APIC_SVR, APIC_TPR, BASE_ENABLED, LVT_EXTINT,
-                                     LVT_MASKED, LVT_MODE, SVR_ENABLED, apic_register)
+from x86core.apic_registers cimport (APIC_LVT_ERROR, APIC_LVT_LINT0, APIC_LVT_TIMER, APIC_SVR, APIC_TPR, BASE_ENABLED,
+                                     LVT_EXTINT, LVT_MASKED, LVT_MODE, RECEIVE_ILLEGAL_VECTOR, SVR_ENABLED,
+                                     apic_register)
 from x86core.clock cimport guest_time
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_or, leading_zeros64, likely
 from x86core.state cimport CPU
@@ -88,6 +89,21 @@ cdef int external_candidate(CPU* cpu) noexcept nogil:
 cdef bint interrupt_pending(CPU* cpu) noexcept nogil:
     """Whether there is one to take as soon as IF allows it."""
     return external_candidate(cpu) >= 0 or apic_candidate(cpu, due_timer_vector(cpu)) >= 0
+
+
+cdef void request_vector(CPU* cpu, uint32_t vector) noexcept nogil:
+    """Set a bit of IRR. Whoever does so at another vCPU posts it behind that. Vectors below 16 are errors."""
+    if vector < 16:
+        report_error(cpu, RECEIVE_ILLEGAL_VECTOR)
+    else:
+        atomic_or(&cpu.apic.irr[vector >> 6], <uint64_t>1 << (vector & 63))
+
+
+cdef void report_error(CPU* cpu, uint32_t error) noexcept nogil:
+    """Note it for ESR; the first of its kind since a write to that register interrupts, if LVT error lets it."""
+    cdef uint32_t entry = apic_register(cpu, APIC_LVT_ERROR)[0]
+    if not atomic_or(&cpu.apic.errors, error) & error and not entry & LVT_MASKED and entry & 0xFF >= 16:
+        request_vector(cpu, entry & 0xFF)
 
 
 cdef int take_interrupt(CPU* cpu) noexcept nogil:

@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from x86core.apic cimport DEFAULT_APIC_BASE, reset_apic
-from x86core.apic_registers cimport BASE_BOOTSTRAP, BASE_ENABLED
+from x86core.apic_registers cimport APIC_ID, BASE_BOOTSTRAP, BASE_ENABLED, apic_register
 from x86core.blocks cimport blocks_create, flush_blocks
 from x86core.flags cimport set_eflags
 from x86core.hostmemory cimport reserve
@@ -94,6 +94,7 @@ cdef void reset_cpu(CPU* cpu) noexcept:
     """RESET: counters and whatever was under way are gone. A kick stays."""
     cdef int number
     cpu.retired = 0
+    apic_register(cpu, APIC_ID)[0] = (cpu.index & 0xFF) << 24
     cpu.cr0 = CR0_CD | CR0_NW
     cpu.misc_enable = MISC_ENABLE_MONITOR
     cpu.umwait_control = 0

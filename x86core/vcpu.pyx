@@ -29,7 +29,7 @@ import x86core.handlers.system
 import x86core.handlers.user_wait
 from x86core.opcodes import build_tables
 
-from x86core.apic cimport apic_value
+from x86core.apic cimport apic_value, post_init
 from x86core.apic_timer cimport notice_timer
 from x86core.attention cimport post
 from x86core.interrupts cimport interrupt_pending
@@ -41,7 +41,7 @@ from x86core.registers cimport doubleword, word
 from x86core.run_area cimport RunArea
 from x86core.runnable cimport event_pending
 from x86core.running cimport complete_access, enter_once
-from x86core.state cimport (ATTENTION_INIT, ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU,
+from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU,
                             EXIT_DEBUG, EXIT_FAIL_ENTRY, EXIT_IO, EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_MMIO,
                             EXIT_SIGNAL, FEATURE_MONITORX, FEATURE_WAITPKG, FLAG_IF, HLT_POLICIES, MAX_VCPUS as VCPU_LIMIT,
                             MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE, MWAIT_POLICIES, PAGE_SIZE,
@@ -218,7 +218,7 @@ cdef class VCPU(RunArea):
 
     def init(self):
         """Send INIT, from any thread: vCPU 0 begins at the reset vector again, any other waits for `sipi`."""
-        post(self.cpu, ATTENTION_INIT)
+        post_init(self.cpu)
 
     def sipi(self, vector):
         """Send a start-up IPI, from any thread: a vCPU that waits for it begins at vector * 4096 in real mode.
