@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find x86core vmm/guests -name '*.p[yx][xd]' -o -name '*.py' -path 'x86core/*' -o -name '*.S' -o -name '*.inc')
+SOURCES := $(shell find x86core bench vmm/guests -name '*.p[yx][xd]' -o -name '*.py' -path 'x86core/*' -o -name '*.S' -o -name '*.inc')
 
 # Ours to set on the command line: make fuzz COUNT=1000, make differential SECONDS=60, make vectors VECTORS=folder.
 COUNT := 10000000
@@ -11,7 +11,7 @@ SECONDS := 600
 VECTORS := ../shared/vectors/80286-real-mode.tar.xz
 SANITIZED := build/sanitized
 
-.PHONY: run test bench lint build clean help docs differential vectors fuzz fuzz-sanitized
+.PHONY: run test bench lint build clean help docs differential vectors fuzz fuzz-sanitized model stress
 
 help:
 	@echo 'make run    build, then compare the ways of handling MWAIT (python -m bench lab)'
@@ -25,6 +25,8 @@ help:
 	@echo 'make differential    against Unicorn, SECONDS in each mode (600)'
 	@echo 'make vectors         captures from silicon, a folder or archive VECTORS'
 	@echo 'make fuzz            COUNT random programs (10 million)'
+	@echo 'make model           the wake protocol, explored whole by SPIN'
+	@echo 'make stress          handoffs between real threads, SECONDS long (600)'
 	@echo 'make fuzz-sanitized  the same under AddressSanitizer and UndefinedBehaviorSanitizer'
 
 run: build
@@ -36,6 +38,7 @@ test: build
 bench: build
 	$(BIN)/python -m pytest bench --benchmark-only
 	$(BIN)/python -m bench core
+	$(BIN)/python -m bench wake
 
 lint: build
 	$(BIN)/ruff check .
@@ -53,6 +56,12 @@ differential: build
 
 vectors: build
 	$(BIN)/python -m tests.vectors $(VECTORS)
+
+model: build
+	$(BIN)/python -m tests.model
+
+stress: build
+	$(BIN)/python -m tests.stress --seconds $(SECONDS)
 
 fuzz: build
 	$(BIN)/python -m tests.fuzz --count $(COUNT)
@@ -77,6 +86,6 @@ $(VENV)/built: setup.py pyproject.toml $(SOURCES)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find x86core vmm -name '*.so' -o -name '*_instances.pxi' -o -name '*.bin' | xargs rm -f
-	find x86core -name '*.c' | xargs rm -f
+	find x86core vmm bench -name '*.so' -o -name '*_instances.pxi' -o -name '*.bin' | xargs rm -f
+	find x86core bench -name '*.c' | xargs rm -f
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -72,7 +72,11 @@ def extension(source: Path) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [extension(path) for path in sorted((HERE / "x86core").rglob("*.pyx"))],
+        [
+            extension(path)
+            for folder in ("x86core", "bench")
+            for path in sorted((HERE / folder).rglob("*.pyx"))
+        ],
         nthreads=os.cpu_count() or 1,
         compiler_directives={
             "language_level": 3,

@@ -19,6 +19,7 @@ from bench.engines import EngineError
 from bench.environment import environment
 from bench.output import document, write_whole
 from bench.progress import lab_progress
+from bench.wake_cli import wake_command
 from vmm import AssemblyError
 
 #: As a shell reports a process that SIGINT ended.
@@ -81,6 +82,9 @@ def cli() -> None:
     Example:
       python -m bench lab --policies exit,fault --seconds 2
     """
+
+
+cli.add_command(wake_command)
 
 
 @cli.command("lab")

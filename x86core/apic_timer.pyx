@@ -16,18 +16,20 @@ from x86core.state cimport CPU
 cdef enum:
     SLOW_INSTRUCTION = 32       # nanoseconds, of a guest that does nothing quick
     TOLERANCE = 16384           # nanoseconds by which such a guest may see the timer late
+    MOST_INSTRUCTIONS = 8192    # between two looks, for the sake of still slower guests
 
 
 cdef int64_t next_stop(CPU* cpu) noexcept nogil:
     """What `stop_at` is to be: the limit of the run, or a look at the clock before it."""
-    cdef int64_t left, stop_at
+    cdef int64_t left, distance, stop_at
     cpu.soft_stop_at = -1
     if likely(cpu.apic.timer_at == NO_LIMIT):
         return cpu.limit_at
     left = cpu.apic.timer_at - guest_time(cpu.ram)
     if left < 0:
         left = 0
-    stop_at = cpu.retired + (left + TOLERANCE) / SLOW_INSTRUCTION
+    distance = (left + TOLERANCE) / SLOW_INSTRUCTION
+    stop_at = cpu.retired + (distance if distance < MOST_INSTRUCTIONS else MOST_INSTRUCTIONS)
     if stop_at >= cpu.limit_at:
         return cpu.limit_at
     cpu.soft_stop_at = stop_at

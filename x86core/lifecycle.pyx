@@ -54,12 +54,14 @@ cdef CPU* create_cpu(RAM* ram, int index) except NULL:
 
 
 cdef void abandon_wait(CPU* cpu) noexcept nogil:
-    """A wait under way is no more, nor is the monitor armed."""
-    if cpu.in_mwait and cpu.wait_policy == MWAIT_SCAN:
-        scan_end(cpu)
-    cpu.in_mwait = False
+    """A wait under way is no more."""
     cpu.wait_began = NO_LIMIT
+    if not cpu.in_mwait:
+        return
+    cpu.in_mwait = False
     monitor_disarm(cpu)
+    if cpu.wait_policy == MWAIT_SCAN:
+        scan_end(cpu)
 
 
 cdef void initialize(CPU* cpu) noexcept nogil:
@@ -85,6 +87,7 @@ cdef void initialize(CPU* cpu) noexcept nogil:
     cpu.completes_access = False
     cpu.nmi_pending = cpu.nmi_blocked = False
     abandon_wait(cpu)
+    monitor_disarm(cpu)
     reset_apic(cpu)
     tlb_flush(cpu)
     update_context(cpu)
