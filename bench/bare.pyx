@@ -2,7 +2,7 @@
 
 Two threads share a `Mailbox`; one calls `sleep_through`, the other `wake_through`. Both run without the GIL.
 """
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 import numpy
 

@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from x86core.apic_registers cimport *
-from x86core.apic_timer cimport current_count, notice_timer, set_timer_entry, start_timer
+from x86core.apic_timer cimport current_count, notice_timer, set_divisor, set_timer_entry, start_timer
 from x86core.attention cimport post
 from x86core.interrupts cimport (apic_enabled, apic_software_enabled, highest, processor_priority, report_error,
                                  request_vector)
@@ -253,7 +253,7 @@ cdef void apic_write(CPU* cpu, uint32_t offset, uint32_t value) noexcept nogil:
     elif offset == APIC_INITIAL_COUNT:
         start_timer(cpu, value)
     elif offset == APIC_DIVIDE:
-        apic_register(cpu, offset)[0] = value & 0xB
+        set_divisor(cpu, value & 0xB)
     elif not is_register(offset):
         report_error(cpu, ILLEGAL_REGISTER)
     # Priorities, masks or the timer may have changed: look again before the next block.

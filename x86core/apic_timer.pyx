@@ -75,15 +75,21 @@ cdef void start_timer(CPU* cpu, uint32_t count) noexcept nogil:
 
 
 cdef void set_timer_entry(CPU* cpu, uint32_t entry) noexcept nogil:
-    """A write to LVT timer. To or from TSC-deadline mode it stops the timer."""
+    """A write to LVT timer. A change of mode stops the timer."""
     cdef uint32_t old = apic_register(cpu, APIC_LVT_TIMER)[0]
     apic_register(cpu, APIC_LVT_TIMER)[0] = entry
-    if (old ^ entry) & TIMER_TSC_DEADLINE:
+    if (old ^ entry) & TIMER_MODE:
         stop_timer(cpu)
-    elif (old ^ entry) & TIMER_PERIODIC:
-        cpu.apic.timer_period = 0
-        if entry & TIMER_PERIODIC:
-            cpu.apic.timer_period = apic_register(cpu, APIC_INITIAL_COUNT)[0] * divisor(cpu)
+
+
+cdef void set_divisor(CPU* cpu, uint32_t value) noexcept nogil:
+    """A write to the divide configuration: the ticks that are left take another time from now on."""
+    cdef uint32_t left = current_count(cpu)
+    apic_register(cpu, APIC_DIVIDE)[0] = value
+    if left:
+        atomic_store(&cpu.apic.timer_at, guest_time(cpu.ram) + left * divisor(cpu))
+    if cpu.apic.timer_period:
+        cpu.apic.timer_period = apic_register(cpu, APIC_INITIAL_COUNT)[0] * divisor(cpu)
 
 
 cdef void stop_timer(CPU* cpu) noexcept nogil:
@@ -114,13 +120,14 @@ cdef void set_tsc_deadline(CPU* cpu, uint64_t deadline) noexcept nogil:
 
 cdef void follow_tsc(CPU* cpu) noexcept nogil:
     """The deadline in guest time: again when the TSC was written."""
-    cdef int64_t timer_at
+    cdef int64_t now = guest_time(cpu.ram)
+    cdef uint64_t tsc = <uint64_t>now + cpu.tsc_offset
+    cdef uint64_t left = cpu.apic.tsc_deadline - tsc if cpu.apic.tsc_deadline > tsc else 0
     if apic_register(cpu, APIC_LVT_TIMER)[0] & TIMER_MODE != TIMER_TSC_DEADLINE:
         return
     if not cpu.apic.tsc_deadline:
         atomic_store(&cpu.apic.timer_at, NO_LIMIT)
-        return
-    timer_at = <int64_t>(cpu.apic.tsc_deadline - cpu.tsc_offset)
-    if cpu.apic.tsc_deadline >> 62 or timer_at >= NO_LIMIT:
-        timer_at = NO_LIMIT - 1     # in more than 70 years
-    atomic_store(&cpu.apic.timer_at, timer_at)
+    elif left >= <uint64_t>NO_LIMIT // 2:
+        atomic_store(&cpu.apic.timer_at, NO_LIMIT - 1)      # in more than 30 years
+    else:
+        atomic_store(&cpu.apic.timer_at, now + <int64_t>left)

@@ -55,6 +55,7 @@ cdef class RunArea(Registers):
 
     @userspace_exits.setter
     def userspace_exits(self, value):
+        value = index(value)
         if value & ~(USERSPACE_EXIT_MWAIT | USERSPACE_EXIT_HLT):
             raise ValueError(f"userspace_exits {value:#x} has unknown bits; only MWAIT (1) and HLT (2) exist")
         self.cpu.run.userspace_exits = value
@@ -70,6 +71,7 @@ cdef class RunArea(Registers):
 
     @disable_exits.setter
     def disable_exits(self, value):
+        value = index(value)
         if value & ~(DISABLE_EXITS_MWAIT | DISABLE_EXITS_HLT):
             raise ValueError(f"disable_exits {value:#x} has unknown bits; only MWAIT (1) and HLT (2) exist")
         self.cpu.run.disable_exits = value
@@ -81,6 +83,7 @@ cdef class RunArea(Registers):
 
     @mwait_policy.setter
     def mwait_policy(self, value):
+        value = index(value)
         if not 0 <= value < MWAIT_POLICIES:
             raise ValueError(f"mwait_policy {value} is unknown; use one of MWAIT_*, 0 to {MWAIT_POLICIES - 1}")
         self.cpu.run.mwait_policy = value
@@ -92,6 +95,7 @@ cdef class RunArea(Registers):
 
     @hlt_policy.setter
     def hlt_policy(self, value):
+        value = index(value)
         if not 0 <= value < HLT_POLICIES:
             raise ValueError(f"hlt_policy {value} is unknown; use HLT_BLOCK (0) or HLT_POLL (1)")
         self.cpu.run.hlt_policy = value
