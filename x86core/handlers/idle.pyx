@@ -2,13 +2,13 @@
 
 What HLT and MWAIT come to is read from kvm_run at every idle instruction (idle.pyx).
 """
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 
 from x86core.clock cimport guest_time
 from x86core.dispatch cimport leave, spill
-from x86core.idle cimport halt, wait_for_store, watch
+from x86core.idle cimport halt, wait_for_store
 from x86core.intrinsics cimport NO_LIMIT
-from x86core.mmu cimport translate
+from x86core.monitored cimport watch_operand
 from x86core.msr cimport MISC_ENABLE_MONITOR
 from x86core.operands cimport *
 from x86core.state cimport (CPU, CR0_PE, CS, EAX, EBX, ECX, EXCEPTION_GP, EXCEPTION_UD, EXIT_NONE, FEATURE_MONITORX,
@@ -36,20 +36,6 @@ cdef inline bint may_monitor(CPU* cpu) noexcept nogil:
     if not cpu.misc_enable & MISC_ENABLE_MONITOR:
         return False
     return not cpu.cr0 & CR0_PE or cpu.segments[CS].selector & 3 == 0
-
-
-cdef inline int watch_operand(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry,
-                              uint32_t offset) noexcept nogil:
-    """Monitor what lies at an offset. As a load of a byte: limit, paging (SDM vol. 2, MONITOR)."""
-    cdef uint64_t linear = segment_address(cpu, insn.segment, offset & address_mask(insn), 1, INTENT_READ)
-    cdef uint64_t physical
-    if unlikely(faulted(linear)):
-        return fault(cpu, insn, result, carries, carry)
-    physical = translate(cpu, <uint32_t>linear, INTENT_READ)
-    if unlikely(faulted(physical)):
-        return fault(cpu, insn, result, carries, carry)
-    watch(cpu, physical)
-    return next(cpu, insn, result, carries, carry)
 
 
 cdef inline int wait_for_line(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry,

@@ -8,9 +8,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from x86core.clock cimport guest_time
 from x86core.dispatch cimport leave, spill
 from x86core.flags cimport carries_from, result_from
-from x86core.idle cimport pause_until, wait_for_store, watch
+from x86core.idle cimport pause_until, wait_for_store
 from x86core.intrinsics cimport NO_LIMIT
-from x86core.mmu cimport translate
+from x86core.monitored cimport watch_operand
 from x86core.operands cimport *
 from x86core.state cimport CPU, EAX, EDX, EXCEPTION_GP, EXCEPTION_UD, EXIT_NONE, FEATURE_WAITPKG, Insn
 from x86core.variant cimport *
@@ -50,17 +50,9 @@ cdef inline int wait_bounded(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
 
 
 cdef inline int umonitor(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef uint64_t linear, physical
     if not cpu.features & FEATURE_WAITPKG:
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_UD)
-    linear = segment_address(cpu, insn.segment, get_register(cpu, insn.rm, W32) & address_mask(insn), 1, INTENT_READ)
-    if unlikely(faulted(linear)):
-        return fault(cpu, insn, result, carries, carry)
-    physical = translate(cpu, <uint32_t>linear, INTENT_READ)
-    if unlikely(faulted(physical)):
-        return fault(cpu, insn, result, carries, carry)
-    watch(cpu, physical)
-    return next(cpu, insn, result, carries, carry)
+    return watch_operand(cpu, insn, result, carries, carry, get_register(cpu, insn.rm, W32))
 
 
 cdef inline int umwait(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
