@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from x86core.attention cimport park
 from x86core.clock cimport guest_time
+from x86core.flags cimport carries_from
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_exchange, atomic_load, atomic_store, spin_pause
 from x86core.lifecycle cimport accept_start
 from x86core.monitor cimport monitor_arm, monitor_disarm, monitor_wait_begin, monitor_wait_end
@@ -16,8 +17,8 @@ from x86core.runnable cimport event_pending, is_runnable, line_changed, next_dea
 from x86core.scan cimport scan_arm, scan_begin, scan_end
 from x86core.shootdown cimport answer_shootdown
 from x86core.state cimport (ATTENTION_KICK, CPU, DISABLE_EXITS_HLT, DISABLE_EXITS_MWAIT, EXIT_AGAIN, EXIT_HLT,
-                            EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_MWAIT, EXIT_NONE, EXIT_SIGNAL, FLAG_IF, HLT_POLL,
-                            IN_GUEST, MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED, MP_STATE_HALTED,
+                            EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_MWAIT, EXIT_NONE, EXIT_SIGNAL, FLAG_CF, FLAG_IF,
+                            HLT_POLL, IN_GUEST, MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED, MP_STATE_HALTED,
                             MP_STATE_RUNNABLE, MWAIT_ADAPTIVE, MWAIT_EXIT, MWAIT_FAULT, MWAIT_HALT, MWAIT_NOP,
                             MWAIT_PASSTHROUGH, MWAIT_POLICIES, MWAIT_SCAN, MWAIT_TIMER, MWAIT_YIELD, OUTSIDE_GUEST,
                             USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WAIT_START,
@@ -222,6 +223,7 @@ cdef void watch(CPU* cpu, uint64_t physical) noexcept nogil:
 cdef int wait_for_store(CPU* cpu, bint masked_interrupts_wake, int64_t until) noexcept nogil:
     """MWAIT, MWAITX and UMWAIT: as kvm_run says, at the latest until a guest time. `eip` is the address behind it."""
     cdef int way = mwait_way(cpu)
+    cdef int64_t slice_ends
     if not is_monitored(way):
         monitor_disarm(cpu)
     elif not monitor_wait_begin(cpu, MONITOR_SCANNED if way == MWAIT_SCAN else 0):
@@ -229,7 +231,10 @@ cdef int wait_for_store(CPU* cpu, bint masked_interrupts_wake, int64_t until) no
         cpu.stats.mwait_fallthroughs += 1
         way = MWAIT_NOP
     if way == MWAIT_TIMER:
-        until = min(until, guest_time(cpu.ram) + cpu.mwait_timer_ns)
+        slice_ends = guest_time(cpu.ram) + cpu.mwait_timer_ns
+        if slice_ends < until:
+            until = slice_ends
+            cpu.carry_at_limit = False
     return begin_mwait(cpu, way, way, masked_interrupts_wake, until)
 
 
@@ -292,6 +297,7 @@ cdef int finish_mwait(CPU* cpu) noexcept nogil:
             cpu.stats.wakes_spurious += 1
             if cpu.carry_at_limit:
                 cpu.carry = 1
+                cpu.carries = carries_from(FLAG_CF)
     end_wait(cpu, POLL_MWAIT, valid)
     return reason
 

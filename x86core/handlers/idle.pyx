@@ -69,7 +69,8 @@ cdef inline int mwait(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
 # The same for every privilege level, and with a timer (AMD APM vol. 3).
 
 cdef inline int monitorx(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    if not cpu.features & FEATURE_MONITORX:
+    # Behind F3 it is MCOMMIT, which is not there.
+    if not cpu.features & FEATURE_MONITORX or insn.repeat == 0xF3:
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_UD)
     if cpu.gpr[ECX]:
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
