@@ -141,9 +141,10 @@ cdef class Memory:
             size = buffer.len
             done = 0
             with nogil:
+                # All of it is visible before anybody wakes and looks at it.
+                store_from_host(self.ram.bytes + at, <uint8_t*>buffer.buf, size)
                 while done < size:
                     part = min(size - done, PAGE_SIZE - ((at + done) & (PAGE_SIZE - 1)))
-                    store_from_host(self.ram.bytes + at + done, <uint8_t*>buffer.buf + done, part)
                     after_store(self.ram, NULL, at + done, part)
                     done += part
         finally:

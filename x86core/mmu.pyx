@@ -86,15 +86,17 @@ cdef uint64_t read_physical(CPU* cpu, uint64_t physical, int size) noexcept nogi
     return value
 
 
-cdef int write_physical(CPU* cpu, uint64_t physical, uint32_t value, int size) noexcept nogil:
-    """Up to 4 bytes that lie in one page."""
+cdef bint write_device(CPU* cpu, uint64_t physical, uint32_t value, int size) noexcept nogil:
+    """Store a part to a device if it belongs to one; whether that waits for the VMM."""
+    return size > 0 and physical + size > cpu.ram.size and faulted(access_device(cpu, physical, value, size, True))
+
+
+cdef void store_part(CPU* cpu, uint64_t physical, uint32_t value, int size) noexcept nogil:
+    """Store up to 4 bytes that lie in one page, if that is RAM. after_store must follow it."""
     cdef int byte
-    if physical + size > cpu.ram.size:
-        return FAULT if faulted(access_device(cpu, physical, value, size, True)) else 0
-    for byte in range(size):
-        cpu.ram.bytes[physical + byte] = <uint8_t>(value >> 8 * byte)
-    after_store(cpu.ram, cpu, physical, size)
-    return 0
+    if physical + size <= cpu.ram.size:
+        for byte in range(size):
+            cpu.ram.bytes[physical + byte] = <uint8_t>(value >> 8 * byte)
 
 
 cdef uint64_t read_straddling(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil:
@@ -174,14 +176,25 @@ cdef void finish_store(CPU* cpu, int size) noexcept nogil:
 
 
 cdef int write_scattered(CPU* cpu, uint32_t linear, uint32_t value, int size) noexcept nogil:
-    """A store that is no single host access; the translations are known to be good."""
-    cdef int low_size = PAGE_SIZE - (linear & OFFSET)
-    if low_size >= size:
-        return write_physical(cpu, translate(cpu, linear, INTENT_WRITE), value, size)
-    if write_physical(cpu, translate(cpu, linear, INTENT_WRITE), value, low_size):
+    """A store that is no single host access; the translations are known to be good.
+
+    Devices come first, since the instruction may have to wait for them. Monitors and code come last: who wakes
+    finds all of it.
+    """
+    cdef int low_size = min(PAGE_SIZE - <int>(linear & OFFSET), size)
+    cdef int high_size = size - low_size
+    cdef uint64_t low = translate(cpu, linear, INTENT_WRITE)
+    cdef uint64_t high = translate(cpu, linear + low_size, INTENT_WRITE) if high_size else low
+    cdef uint32_t high_value = value >> 8 * low_size if high_size else 0
+    if write_device(cpu, low, value, low_size) or write_device(cpu, high, high_value, high_size):
         return FAULT
-    return write_physical(cpu, translate(cpu, linear + low_size, INTENT_WRITE), value >> 8 * low_size,
-                          size - low_size)
+    store_part(cpu, low, value, low_size)
+    store_part(cpu, high, high_value, high_size)
+    if low + low_size <= cpu.ram.size:
+        after_store(cpu.ram, cpu, low, low_size)
+    if high_size and high + high_size <= cpu.ram.size:
+        after_store(cpu.ram, cpu, high, high_size)
+    return 0
 
 
 cdef int write_linear(CPU* cpu, uint32_t linear, uint32_t value, int size) noexcept nogil:
