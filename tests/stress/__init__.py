@@ -1,0 +1,1 @@
+"""Real threads over every boundary of the monitor at once: no handoff may be lost."""
