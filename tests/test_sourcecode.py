@@ -17,7 +17,7 @@ import pytest
 import x86core
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE_FOLDERS = ("x86core", "vmm", "bench", "tests", "docs", ".ci")
+SOURCE_FOLDERS = ("x86core", "vmm", "bench", "tests", "docs", ".ci", "examples")
 SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".S", ".toml", ".md", ".pml", ".yml", ".cfg"}
 #: Lines that a file may have before it should be two.
 LONGEST = 480

@@ -12,9 +12,10 @@ from x86core.monitor cimport monitor_disarm
 from x86core.msr cimport MISC_ENABLE_MONITOR
 from x86core.scan cimport scan_end
 from x86core.segmentation cimport set_segment, update_context
-from x86core.state cimport (ATTENTION_INIT, ATTENTION_KICK, ATTENTION_SIPI, CPU, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CS,
-                            EDX, ES, ESP, FLAGS_ALWAYS, GS, LDTR, MP_STATE_INIT_RECEIVED, MP_STATE_RUNNABLE,
-                            MP_STATE_UNINITIALIZED, MWAIT_SCAN, PAGE_SIZE, PORT_DATA_OFFSET, RAM, SEGMENTS, KvmRun)
+from x86core.state cimport (ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, CR0_CD, CR0_ET,
+                            CR0_NW, CR0_PE, CS, EDX, ES, ESP, FLAGS_ALWAYS, GS, LDTR, MP_STATE_INIT_RECEIVED,
+                            MP_STATE_RUNNABLE, MP_STATE_UNINITIALIZED, MWAIT_SCAN, PAGE_SIZE, PORT_DATA_OFFSET, RAM,
+                            SEGMENTS, KvmRun)
 from x86core.tlb cimport tlb_flush
 from x86core.wake_fd cimport update_wake_fd
 
@@ -39,18 +40,25 @@ cdef CPU* create_cpu(RAM* ram, int index) except NULL:
     cpu.wake_fd = cpu.wake_event = cpu.wake_timer = -1
     cpu.wake_timer_at = cpu.wait_began = NO_LIMIT
     cpu.soft_stop_at = -1
-    cpu.halt_poll_ns = HALT_POLL_NS
-    cpu.halt_poll_ns_grow = HALT_POLL_NS_GROW
-    cpu.halt_poll_ns_grow_start = HALT_POLL_NS_GROW_START
-    cpu.halt_poll_ns_shrink = HALT_POLL_NS_SHRINK
-    cpu.mwait_timer_ns = MWAIT_TIMER_NS
-    cpu.mwait_scan_ns = MWAIT_SCAN_NS
     blocks_create(cpu)
     cpu.acknowledged = atomic_load(&ram.shootdown)
     ram.vcpus[index] = cpu
     if ram.vcpu_limit <= <uint32_t>index:
         atomic_store(&ram.vcpu_limit, index + 1)
     return cpu
+
+
+cdef void forget_owner(CPU* cpu) noexcept:
+    """What the VMM has set, as it is for a new vCPU: struct kvm_run, features, parameters of the idle policies."""
+    memset(cpu.run, 0, PAGE_SIZE)
+    cpu.features = 0
+    cpu.single_step = False
+    cpu.halt_poll_ns = HALT_POLL_NS
+    cpu.halt_poll_ns_grow = HALT_POLL_NS_GROW
+    cpu.halt_poll_ns_grow_start = HALT_POLL_NS_GROW_START
+    cpu.halt_poll_ns_shrink = HALT_POLL_NS_SHRINK
+    cpu.mwait_timer_ns = MWAIT_TIMER_NS
+    cpu.mwait_scan_ns = MWAIT_SCAN_NS
 
 
 cdef void abandon_wait(CPU* cpu) noexcept nogil:
@@ -118,6 +126,7 @@ cdef void reset_cpu(CPU* cpu) noexcept:
 cdef void accept_init(CPU* cpu) noexcept nogil:
     """INIT: the bootstrap processor begins anew, any other waits for a start-up IPI. Between instructions."""
     initialize(cpu)
+    atomic_and(&cpu.attention, ~<uint32_t>ATTENTION_NMI)    # seen or not, an NMI from before is gone
     cpu.mp_state = MP_STATE_RUNNABLE if cpu.apic.base & BASE_BOOTSTRAP else MP_STATE_INIT_RECEIVED
     update_wake_fd(cpu)
 

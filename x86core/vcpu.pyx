@@ -34,7 +34,7 @@ from x86core.apic_timer cimport notice_timer
 from x86core.attention cimport post
 from x86core.interrupts cimport interrupt_pending
 from x86core.intrinsics cimport NO_LIMIT, atomic_load, atomic_or, atomic_store
-from x86core.lifecycle cimport abandon_wait, create_cpu, reset_cpu, start_cpu_flat32, start_cpu_real_mode
+from x86core.lifecycle cimport abandon_wait, create_cpu, forget_owner, reset_cpu, start_cpu_flat32, start_cpu_real_mode
 from x86core.memory cimport Memory
 from x86core.monitor cimport monitor_disarm
 from x86core.registers cimport doubleword, word
@@ -96,6 +96,7 @@ cdef class VCPU(RunArea):
             raise ValueError(f"this memory already has a vCPU with index {index}; take another index")
         cpu.owned = True
         self.cpu = cpu
+        forget_owner(cpu)
         self.reset()
 
     def __dealloc__(self):
