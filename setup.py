@@ -45,6 +45,8 @@ COMPILE = [
     "-fno-stack-protector",
     "-fcf-protection=none",
     "-fno-semantic-interposition",
+    # Most handlers fit into 32 bytes; across two fetch blocks they cost the register loop a tenth.
+    "-falign-functions=32",
     "-Wno-unused-function",
     "-g1",
 ]

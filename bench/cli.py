@@ -101,14 +101,22 @@ cli.add_command(wake_command)
     type=_Seconds(min=0, min_open=True),
     default=_LAB.seconds,
     show_default=True,
-    help="Length of each phase; there are two for each policy.",
+    help="Length of each phase with wakes; there are two for each policy.",
+)
+@click.option(
+    "--quiet-seconds",
+    type=_Seconds(min=0, min_open=True, max=lab.LONGEST_QUIET_SECONDS),
+    default=_LAB.quiet_seconds,
+    show_default=True,
+    help="Length of the third phase, in which nobody wakes.",
 )
 @click.option(
     "--handoffs",
     type=click.IntRange(min=0),
     default=_LAB.handoffs,
     show_default=True,
-    help="Handoffs that policy fault makes back to back at the least, even if it takes longer.",
+    help="Handoffs that passthrough, fault and adaptive, which could lose one, make back to back at"
+    " the least, even if it takes up to ten times as long.",
 )
 @click.option(
     "--false-stores",
@@ -136,6 +144,7 @@ def lab_command(
     context: click.Context,
     policies: tuple[str, ...],
     seconds: float,
+    quiet_seconds: float,
     handoffs: int,
     false_stores: int,
     tasks_per_second: float,
@@ -143,20 +152,20 @@ def lab_command(
 ) -> None:
     """Compare ways of handling MWAIT on a guest pair.
 
-    One vCPU idles, another wakes it by a store: back to back, and 1 ms apart. Exit status 130 after
-    Ctrl-C, with what was measured so far.
+    One vCPU idles, another wakes it by a store: back to back, 1 ms apart, and not at all. Exit
+    status 130 after Ctrl-C, with what was measured so far.
 
     \b
     Examples:
       python -m bench lab
       python -m bench lab --policies nop,fault --seconds 2 --json rows.json
     """
-    settings = lab.Settings(seconds, handoffs, false_stores, tasks_per_second)
+    settings = lab.Settings(seconds, quiet_seconds, handoffs, false_stores, tasks_per_second)
     rows: list[lab.Row] = []
     interrupted = False
     failure: Exception | None = None
     try:
-        with lab_progress(phases=2 * len(policies)) as on_progress:
+        with lab_progress(phases=len(lab.PHASES) * len(policies)) as on_progress:
             for row in lab.run(policies, settings, on_progress):
                 rows.append(row)
     except KeyboardInterrupt:
@@ -164,7 +173,9 @@ def lab_command(
     except (AssemblyError, lab.LabError) as error:
         failure = error
     if rows:
-        Console().print(lab_report.table(rows))
+        console = Console()
+        console.width = max(console.width, lab_report.WIDEST)  # no number is cut off
+        console.print(lab_report.tables(rows))
     if json_file:
         options = {"policies": ",".join(policies)} | asdict(settings)
         parts = {"settings": options, "rows": [asdict(row) for row in rows]}

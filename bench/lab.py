@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +17,15 @@ import numpy as np
 
 from bench.pair import MEMORY_SIZE, WAITER, Pair
 from bench.periodic import Periodic
+from bench.starvation import Starvation
 from bench.watchdog import Watchdog
 from vmm import MWAIT_CHOICES, Machine, Outcome, Result
 
 POLICIES = tuple(MWAIT_CHOICES)
 
-#: The policy that sleeps until the store and so could lose it: it has to hand off so often that a
-#: rare loss would show.
-_COULD_LOSE = "fault"
+#: The policies that wait until the store triggers the monitor, and so could lose a wake: they have
+#: to hand off so often that a rare loss would show.
+_COULD_LOSE = ("passthrough", "fault", "adaptive")
 
 #: How often the watchdog looks, and the phase's end is checked. Far below the watchdog's 100 ms.
 _LOOK_SECONDS = 0.005
@@ -47,23 +49,35 @@ class LabError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """When the waker stores: `interval_ns` after the last handoff."""
+    """When the waker stores: `interval_ns` after the last handoff, but for the first `at_once`."""
 
     name: str
     interval_ns: int
+    at_once: int = 0
 
 
 BACK_TO_BACK = Phase("back to back", 0)
 PACED = Phase("1 ms apart", 1_000_000)
 
+#: The waker rests to the end, and there is no deferred work. A few handoffs before that give
+#: `adaptive` a window to poll.
+QUIET = Phase("nobody wakes", 0xFFFF_FFFF, at_once=3)
+
+PHASES = (BACK_TO_BACK, PACED, QUIET)
+
+#: The phase has to end before the waker's rest does.
+LONGEST_QUIET_SECONDS = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`seconds` for each phase; `handoffs` that `fault` makes back to back however long it takes;
-    stores beside the monitored line before each wake; deferred tasks queued per second.
+    """`seconds` for each phase with wakes, `quiet_seconds` for the one without; `handoffs` that the
+    policies which could lose a wake make back to back, even if it takes longer; stores beside the
+    monitored line before each wake; deferred tasks queued per second.
     """
 
-    seconds: float = 8.0
+    seconds: float = 5.0
+    quiet_seconds: float = 1.5
     handoffs: int = 100_000
     false_stores: int = 1
     tasks_per_second: float = 200.0
@@ -81,10 +95,13 @@ class Row:
     handoffs_per_second: float
     wake_latency_p50_ns: int | None
     wake_latency_p99_ns: int | None
-    instructions_per_handoff: float | None  # of the idle vCPU
+    instructions: int  # of the idle vCPU
+    instructions_per_handoff: float | None
     idle_cpu_share: float  # CPU time of the idle vCPU's host thread by wall time
     mwait_exits: int
     mwait_sleeps: int
+    mwait_polls_attempted: int
+    mwait_polls_successful: int
     write_faults: int
     false_faults: int
     spurious_wakes: int
@@ -103,7 +120,7 @@ def run(
     Raises LabError when a guest goes wrong, and ValueError for an unknown policy.
     """
     for policy in policies:
-        for phase in (BACK_TO_BACK, PACED):
+        for phase in PHASES:
             row = measure(policy, phase, settings, partial(on_progress, policy, phase))
             yield row
             if not row.complete:
@@ -120,16 +137,18 @@ def measure(
     """Run the pair once under a policy. `guest` is `pair.S` or a variant with the same mailbox."""
     machine = Machine.load(guest, memory=MEMORY_SIZE, vcpus=2, idle=policy)
     pair = Pair(machine.memory)
-    pair.configure(phase.interval_ns, settings.false_stores)
-    watchdog = Watchdog(machine.vcpus[WAITER], pair)
-    least = settings.handoffs if policy == _COULD_LOSE and phase is BACK_TO_BACK else 0
-    longest = settings.seconds * (_PATIENCE if least else 1)
+    pair.configure(phase.interval_ns, settings.false_stores, at_once=phase.at_once)
+    starved = Starvation(lambda: machine.threads[WAITER].native_id)
+    watchdog = Watchdog(machine.vcpus[WAITER], pair, starved=starved)
+    seconds = settings.quiet_seconds if phase is QUIET else settings.seconds
+    least = settings.handoffs if policy in _COULD_LOSE and phase is BACK_TO_BACK else 0
+    longest = seconds * (_PATIENCE if least else 1)
     start = perf_counter()
 
     def oversee() -> None:
         watchdog.look(perf_counter_ns())
         elapsed = perf_counter() - start
-        shares = [elapsed / settings.seconds]
+        shares = [elapsed / seconds]
         if least:
             shares.append(pair.handoffs / least)
         on_progress(min(1.0, *shares))
@@ -142,10 +161,11 @@ def measure(
             sleep(0.0002)
         machine.work.submit(partial(zlib.crc32, _TASK_BYTES), "checksum")
 
-    with (
-        Periodic(oversee, _LOOK_SECONDS, "overseer"),
-        Periodic(submit, 1 / settings.tasks_per_second, "deferred work"),
-    ):
+    with ExitStack() as helpers:
+        helpers.enter_context(Periodic(oversee, _LOOK_SECONDS, "overseer"))
+        if phase is not QUIET:
+            period = 1 / settings.tasks_per_second
+            helpers.enter_context(Periodic(submit, period, "deferred work"))
         result = machine.run(timeout=longest + _STOP_SECONDS)
     if result.outcome not in (Outcome.EXIT_PORT, Outcome.INTERRUPTED):
         raise LabError(f"policy {policy}, {phase.name}: {result.explanation}")
@@ -154,6 +174,7 @@ def measure(
 
 def _row(policy: str, phase: Phase, pair: Pair, lost: int, result: Result) -> Row:
     waiter, handoffs, work = result.vcpus[WAITER], pair.handoffs, result.work
+    waits, polled = waiter.stats["mwait_waits"], waiter.stats["mwait_successful_poll"]
     latencies = pair.latencies_ns()
     p50, p99 = np.percentile(latencies, (50, 99)) if handoffs else (None, None)
     return Row(
@@ -165,10 +186,13 @@ def _row(policy: str, phase: Phase, pair: Pair, lost: int, result: Result) -> Ro
         handoffs_per_second=handoffs / result.wall_seconds,
         wake_latency_p50_ns=None if p50 is None else int(p50),
         wake_latency_p99_ns=None if p99 is None else int(p99),
+        instructions=waiter.instructions,
         instructions_per_handoff=waiter.instructions / handoffs if handoffs else None,
         idle_cpu_share=waiter.cpu_seconds / result.wall_seconds,
         mwait_exits=waiter.exits.get("EXIT_MWAIT", 0),
-        mwait_sleeps=waiter.stats["mwait_waits"],
+        mwait_sleeps=0 if policy == "passthrough" else waits - polled,  # that one holds the core
+        mwait_polls_attempted=waiter.stats["mwait_attempted_poll"],
+        mwait_polls_successful=polled,
         write_faults=sum(vcpu.stats["write_faults"] for vcpu in result.vcpus),
         false_faults=sum(vcpu.stats["false_faults"] for vcpu in result.vcpus),
         spurious_wakes=pair.spurious,

@@ -1,61 +1,73 @@
-"""The laboratory's rows as one table: a column for each policy, a block for each phase."""
+"""The laboratory's rows: a table for each phase, with a line for each policy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bench.lab import Row
-from bench.units import count, duration, share
+from bench.lab import BACK_TO_BACK, PACED, QUIET, Row
+from bench.units import duration, rounded, share
 
-#: A line of the table: what it is called, and what it shows of a row.
-_LINES: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("handoffs", lambda row: count(row.handoffs)),
-    ("handoffs per second", lambda row: count(row.handoffs_per_second)),
-    ("wake latency p50", lambda row: duration(row.wake_latency_p50_ns)),
-    ("wake latency p99", lambda row: duration(row.wake_latency_p99_ns)),
-    ("instructions per handoff", lambda row: count(row.instructions_per_handoff)),
-    ("CPU time of the idle vCPU", lambda row: share(row.idle_cpu_share)),
-    ("MWAIT exits", lambda row: count(row.mwait_exits)),
-    ("MWAIT sleeps", lambda row: count(row.mwait_sleeps)),
-    ("write faults", lambda row: count(row.write_faults)),
-    ("false faults", lambda row: count(row.false_faults)),
-    ("spurious wakes", lambda row: count(row.spurious_wakes)),
-    ("lost wakes", lambda row: count(row.lost_wakes)),
-    ("deferred tasks done", lambda row: count(row.tasks_done)),
-    ("task latency p50", lambda row: duration(row.task_latency_p50_ns)),
-    ("task latency p99", lambda row: duration(row.task_latency_p99_ns)),
-)
+#: What a column shows of a row, by its head.
+_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "handoffs": lambda row: rounded(row.handoffs),
+    "per second": lambda row: rounded(row.handoffs_per_second),
+    "wake p50": lambda row: duration(row.wake_latency_p50_ns),
+    "wake p99": lambda row: duration(row.wake_latency_p99_ns),
+    "idle CPU": lambda row: share(row.idle_cpu_share),
+    "instructions/s": lambda row: rounded(row.instructions / row.seconds),
+    "MWAIT exits": lambda row: rounded(row.mwait_exits),
+    "MWAIT sleeps": lambda row: rounded(row.mwait_sleeps),
+    "false faults": lambda row: rounded(row.false_faults),
+    "spurious wakes": lambda row: rounded(row.spurious_wakes),
+    "lost wakes": lambda row: rounded(row.lost_wakes),
+    "task p50": lambda row: duration(row.task_latency_p50_ns),
+}
 
-_LOST = "lost wakes"
+#: Characters that a table may need in the worst case; with the usual numbers it is 80 or less.
+WIDEST = 90
+
+#: The columns of each phase's table. With more of them it would be wider than a terminal.
+_SHOWN = {
+    BACK_TO_BACK: (
+        *("handoffs", "per second", "wake p50", "wake p99"),
+        *("idle CPU", "MWAIT sleeps", "false faults", "lost wakes"),
+    ),
+    PACED: (
+        *("handoffs", "wake p50", "wake p99", "idle CPU"),
+        *("MWAIT exits", "spurious wakes", "lost wakes", "task p50"),
+    ),
+    QUIET: (
+        *("idle CPU", "instructions/s", "MWAIT exits", "MWAIT sleeps"),
+        *("spurious wakes", "lost wakes"),
+    ),
+}
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """All rows side by side. A column that Ctrl-C cut short is marked with a star."""
-    shown = Table(caption=_caption(rows), caption_justify="left")
-    policies = list(dict.fromkeys(row.policy for row in rows))
-    shown.add_column("MWAIT is")
-    for policy in policies:
-        shown.add_column(policy, justify="right")
-    for phase in dict.fromkeys(row.phase for row in rows):
-        found = {row.policy: row for row in rows if row.phase == phase}
-        columns = [found.get(policy) for policy in policies]
-        marks = ["*" if row and not row.complete else "" for row in columns]
-        shown.add_section()
-        shown.add_row(Text(f"handoffs {phase}", style="bold"), *marks)
-        for name, cell in _LINES:
-            style = (
-                "bold red"
-                if name == _LOST and any(row and row.lost_wakes for row in columns)
-                else None
-            )
-            shown.add_row(name, *(cell(row) if row else "" for row in columns), style=style)
+def tables(rows: Sequence[Row]) -> Group:
+    """All rows. What Ctrl-C cut short is marked with a star."""
+    shown: list[Table | Text] = []
+    for phase, heads in _SHOWN.items():
+        if of_phase := [row for row in rows if row.phase == phase.name]:
+            shown += [Text(f"\n{phase.name.capitalize()}", style="bold"), _table(of_phase, heads)]
+    if not all(row.complete for row in rows):
+        shown.append(Text("\n* stopped by Ctrl-C: what was measured until then"))
+    return Group(*shown)
+
+
+def _table(rows: Sequence[Row], heads: Sequence[str]) -> Table:
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    shown.add_column("MWAIT is", no_wrap=True)
+    for head in heads:
+        shown.add_column(head.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in rows:
+        shown.add_row(
+            row.policy if row.complete else f"{row.policy}*",
+            *(_COLUMNS[head](row) for head in heads),
+            style="bold red" if row.lost_wakes else None,
+        )
     return shown
-
-
-def _caption(rows: Sequence[Row]) -> str | None:
-    if all(row.complete for row in rows):
-        return None
-    return "* stopped by Ctrl-C: what was measured until then"

@@ -21,12 +21,11 @@ MEMORY_SIZE = 2 << 20
 _PARAMETERS_ADDRESS = 0x10000
 _STOP_ADDRESS = _PARAMETERS_ADDRESS + 12
 _WAITER_ADDRESS = 0x11000
-_FLAGS_ADDRESS = 0x20000
+_STORES_ADDRESS = 0x12010
 _RING_ADDRESS = 0x100000
 _RING_SIZE = 1 << 18
 
 _WAITER_COUNTERS = np.dtype([("handoffs", "<u4"), ("parked", "<u4"), ("spurious", "<u8")])
-_NEED_RESCHED = 1
 
 
 class Pair:
@@ -36,17 +35,20 @@ class Pair:
         ram = memory.view()
         self._memory = memory
         self._waiter = ram[_WAITER_ADDRESS:][: _WAITER_COUNTERS.itemsize].view(_WAITER_COUNTERS)
-        self._flags = ram[_FLAGS_ADDRESS:][:4].view("<u4")
+        self._stores = ram[_STORES_ADDRESS:][:4].view("<u4")
         self._ring = ram[_RING_ADDRESS:][: 4 * _RING_SIZE].view("<u4")
 
-    def configure(self, interval_ns: int, false_stores: int = 0, wanted: int = 0) -> None:
+    def configure(
+        self, interval_ns: int, false_stores: int = 0, wanted: int = 0, at_once: int = 0
+    ) -> None:
         """Set what the waker does; before the machine runs.
 
-        It rests `interval_ns` between a handoff and the next wake, stores `false_stores` times to
-        another line of the monitored page before each wake, and ends the machine after `wanted`
-        handoffs, 0 for never. Raises struct.error for what does not fit in 32 bits.
+        It rests `interval_ns` between a handoff and the next wake, but not before it has made
+        `at_once` handoffs. It stores `false_stores` times to another line of the monitored page
+        before each wake, and ends the machine after `wanted` handoffs, 0 for never. Raises
+        struct.error for what does not fit in 32 bits.
         """
-        parameters = struct.pack("<4I", interval_ns, wanted, false_stores, 0)
+        parameters = struct.pack("<5I", interval_ns, wanted, false_stores, 0, at_once)
         self._memory.write(_PARAMETERS_ADDRESS, parameters)
 
     def stop(self) -> None:
@@ -65,8 +67,8 @@ class Pair:
 
     @property
     def need_resched(self) -> bool:
-        """The waker has stored and the waiter has not noticed yet."""
-        return bool(self._flags[0] & _NEED_RESCHED)
+        """The waker is past its store, and the waiter has not noticed yet."""
+        return int(self._stores[0]) > self.handoffs + int(self._waiter["parked"][0])
 
     def latencies_ns(self) -> NDArray[np.uint32]:
         """Time from just before the waking store until the waiter has seen it, for the last 2^18

@@ -15,6 +15,15 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:,.1f}"
 
 
+def rounded(value: float | None) -> str:
+    """A number of things in at most seven characters: from a million up with three digits."""
+    if value is None or value < 1_000_000:
+        return count(value)
+    millions = value / 1e6
+    digits = 0 if millions >= 100 else 1 if millions >= 10 else 2
+    return f"{millions:,.{digits}f} M"
+
+
 def duration(nanoseconds: float | None) -> str:
     """A time with three digits in ns, µs, ms or s."""
     if nanoseconds is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -21,7 +22,7 @@ class Mailbox(Protocol):
 
     @property
     def need_resched(self) -> bool:
-        """The waking store has been done and not been noticed."""
+        """The waker is past its store, and the waiter has not noticed."""
 
     @property
     def handoffs(self) -> int:
@@ -38,15 +39,26 @@ class Watchdog:
     A wake is in doubt while the waiter is blocked in MWAIT although its flag is set: for some
     microseconds in every wake-up, for ever when the wake is lost. A kick from elsewhere in that
     time would hide a lost wake, so whoever may kick the waiter asks `in_doubt` first.
+
+    Time in which the waiter is awake and `starved` of the host's CPUs does not count: it cannot
+    notice anything then.
     """
 
-    def __init__(self, waiter: Waiter, mailbox: Mailbox, patience_ns: int = 100_000_000) -> None:
+    def __init__(
+        self,
+        waiter: Waiter,
+        mailbox: Mailbox,
+        patience_ns: int = 100_000_000,
+        starved: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.lost = 0
         self._waiter = waiter
         self._mailbox = mailbox
         self._patience_ns = patience_ns
+        self._starved = starved
         self._doubt: tuple[int, int] | None = None  # the waiter's counters when a doubt was seen
-        self._since_ns = 0
+        self._lasted_ns = 0
+        self._looked_ns = 0
 
     @property
     def in_doubt(self) -> bool:
@@ -60,8 +72,11 @@ class Watchdog:
             self._doubt = None
         elif progress != self._doubt:
             self._doubt = progress
-            self._since_ns = now_ns
-        elif now_ns - self._since_ns >= self._patience_ns:
-            self.lost += 1
-            self._doubt = None
-            self._waiter.kick()
+            self._lasted_ns = 0
+        elif not self._starved():
+            self._lasted_ns += now_ns - self._looked_ns
+            if self._lasted_ns >= self._patience_ns:
+                self.lost += 1
+                self._doubt = None
+                self._waiter.kick()
+        self._looked_ns = now_ns

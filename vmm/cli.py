@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass
 from functools import partial
 
 import click
@@ -12,7 +13,7 @@ import click
 from vmm.asm import AssemblyError
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import LoadError
-from vmm.machine import MOST_INSTRUCTIONS, Machine
+from vmm.machine import MOST_INSTRUCTIONS, START_CHOICES, Machine
 from vmm.result import Outcome, Result
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
@@ -28,9 +29,30 @@ STATUS = {
     Outcome.INTERRUPTED: 130,
 }
 
-#: Shipped guests that sleep until a timer interrupts them, and the rate in Hz that suits each.
-TICKS = {"idle": 10.0}
-_TICKS_TEXT = ", ".join(f"{name} {rate:g}" for name, rate in TICKS.items())
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a guest needs of its machine: the defaults of the options of these names."""
+
+    vcpus: int = 1
+    start: str = "all"
+    tick: float = 0
+
+
+#: Shipped guests that need something else than most.
+NEEDS = {
+    "idle": Needs(tick=10),
+    "pair": Needs(vcpus=2),
+    "smp": Needs(vcpus=4, start="bootstrap"),
+}
+
+
+def _default(option: str) -> str:
+    """The default of an option for its help, with those of the shipped guests that differ."""
+    usual = getattr(Needs(), option)
+    values = {name: getattr(needs, option) for name, needs in NEEDS.items()}
+    others = ", ".join(f"{value} for {name}" for name, value in values.items() if value != usual)
+    return f"  [default: {usual}; {others}]"
 
 
 def _explain(choices: dict[str, Choice]) -> str:
@@ -50,9 +72,13 @@ def cli() -> None:
 @click.option(
     "--vcpus",
     type=click.IntRange(1, MAX_VCPUS),
-    default=1,
-    show_default=True,
-    help="Virtual CPUs, each on a host thread. All start at the same address.",
+    help=f"Virtual CPUs, each on a host thread.{_default('vcpus')}",
+)
+@click.option(
+    "--start",
+    type=click.Choice(START_CHOICES),
+    help="Which vCPUs begin with GUEST: all, or bootstrap = number 0, which starts the others by"
+    f" INIT and start-up IPIs.{_default('start')}",
 )
 @click.option(
     "--idle",
@@ -78,7 +104,7 @@ def cli() -> None:
     type=click.FloatRange(min=0),
     metavar="HZ",
     help=f"How often a second vCPU 0 gets interrupt {TICK_VECTOR:#x}, 0 for never."
-    f"  [default: 0; for the shipped guest {_TICKS_TEXT}]",
+    f"{_default('tick')}",
 )
 @click.option(
     "--max-instructions",
@@ -112,7 +138,8 @@ def run(
     context: click.Context,
     guest: str,
     memory: str,
-    vcpus: int,
+    vcpus: int | None,
+    start: str | None,
     idle: str,
     hlt: str,
     at: str | None,
@@ -132,7 +159,7 @@ def run(
     \b
     Exit status:
       the byte that the guest wrote to the exit port 0xF4, so 0 when it wrote 0
-        0  every vCPU is halted with interrupts off
+        0  every started vCPU is halted with interrupts off
         2  misuse, or GUEST cannot be loaded
         3  triple fault, or no memory to fetch code from
       124  timeout
@@ -143,20 +170,23 @@ def run(
     Examples:
       python -m vmm run hello
       python -m vmm run vmm/guests/protected.S --memory 1M --json
+      python -m vmm run smp --vcpus 8 --idle adaptive
       python -m vmm run boot.bin --at 0x8000 --timeout 5
       python -m vmm run boot.bin --trace-last 20
     """
     if sys.stdout is None:
         raise click.UsageError("standard output is closed: send it somewhere", context)
+    needs = NEEDS.get(guest, Needs())
     try:
         machine = Machine.load(
             guest,
             memory,
-            vcpus,
+            needs.vcpus if vcpus is None else vcpus,
             idle,
             hlt,
             at,
-            tick=TICKS.get(guest, 0) if tick is None else tick,
+            start=needs.start if start is None else start,
+            tick=needs.tick if tick is None else tick,
             console=None if as_json else _to_stdout,
             trace=_trace(trace, trace_from, trace_last),
         )

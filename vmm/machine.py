@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,11 +30,21 @@ _EFLAGS_IF = 1 << 9
 #: More than any run retires.
 MOST_INSTRUCTIONS = 2**60
 
+#: Which vCPUs begin with the guest's first byte: every one, or number 0, the bootstrap processor,
+#: while the others, the application processors, wait for a start-up IPI.
+START_CHOICES = ("all", "bootstrap")
 
 #: Outcomes that no vCPU brought about; there each one's whereabouts explain.
 _FROM_OUTSIDE = (Outcome.ALL_HALTED, Outcome.TIMEOUT, Outcome.INTERRUPTED)
 
-_WAITING = {"": "running", "hlt": "in HLT", "mwait": "in MWAIT"}
+_WAITING = {
+    "": "running",
+    "hlt": "in HLT",
+    "mwait": "in MWAIT",
+    "start": "waiting for a start-up IPI",
+}
+
+_NOT_STARTED = (kvm.KVM_MP_STATE_UNINITIALIZED, kvm.KVM_MP_STATE_INIT_RECEIVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +63,11 @@ class Machine:
 
     `idle` and `hlt` name the policies for MWAIT and HLT (`vmm.idle`). `tick` is the rate in Hz at
     which vCPU 0 gets interrupt 0x20, 0 for never. `console` is given what the guest prints, as it
-    does. `trace` gets every step of every vCPU.
+    does. `trace` gets every step of every vCPU. `threads` are those of the vCPUs, once it runs.
 
-    All vCPUs run the same code from the start, and tell themselves apart by CPUID leaf 1,
-    EBX[31:24]. A machine can be filled by `load` or by hand: write to `memory` and start every one
-    of `vcpus`.
+    vCPUs tell themselves apart by CPUID leaf 1, EBX[31:24]. A machine can be filled by `load` or by
+    hand: write to `memory` and start `vcpus`. Number 0 begins at the reset vector if it is not, and
+    the others wait for a start-up IPI.
 
     Raises ValueError: LoadError for the numbers, and for an unknown policy one that lists the
     known.
@@ -103,6 +114,7 @@ class Machine:
         self._go = threading.Event()
         self._lock = threading.Lock()
         self._cpu_seconds = [0.0] * vcpus
+        self.threads: tuple[threading.Thread, ...] = ()
 
     @classmethod
     def load(
@@ -114,17 +126,24 @@ class Machine:
         hlt: str = "block",
         at: int | str | None = None,
         *,
+        start: str = "all",
         tick: float = 0,
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
     ) -> Self:
-        """A machine with a guest in its memory and all vCPUs about to run it (see `load_guest`).
+        """A machine with a guest in its memory and vCPUs about to run it (see `load_guest`).
 
-        Raises LoadError or AssemblyError for the guest, and what the constructor raises.
+        `start` says which begin with it: "all", or "bootstrap" for number 0 alone, which starts the
+        others by INIT and start-up IPIs (SDM vol. 3, 9.4).
+
+        Raises LoadError or AssemblyError for the guest, LoadError for another `start`, and what the
+        constructor raises.
         """
+        if start not in START_CHOICES:
+            raise LoadError(f"unknown start {start!r} (known: {', '.join(START_CHOICES)})")
         machine = cls(memory, vcpus, idle, hlt, tick=tick, console=console, trace=trace)
         cs, ip = load_guest(path, machine.memory, at)
-        for vcpu in machine.vcpus:
+        for vcpu in machine.vcpus if start == "all" else machine.vcpus[:1]:
             vcpu.start_real_mode(cs, ip)
         return machine
 
@@ -153,7 +172,7 @@ class Machine:
         if self._started:
             raise RuntimeError("a machine runs once: load another one")
         self._started = True
-        threads = [
+        self.threads = tuple(
             threading.Thread(
                 target=self._run_vcpu,
                 args=(loop, max_instructions),
@@ -161,11 +180,11 @@ class Machine:
                 daemon=True,
             )
             for index, loop in enumerate(self.loops)
-        ]
+        )
         start = perf_counter()
         try:
             with self.work, self.ticker:
-                for thread in threads:
+                for thread in self.threads:
                     thread.start()
                 self._go.set()
                 self._supervise(timeout)
@@ -173,7 +192,7 @@ class Machine:
             self._end(Outcome.INTERRUPTED, "stopped by Ctrl-C")
         finally:
             self._go.set()
-            for loop, thread in zip(self.loops, threads, strict=True):
+            for loop, thread in zip(self.loops, self.threads, strict=True):
                 loop.stop()
                 if thread.ident is not None:
                     thread.join()
@@ -198,13 +217,19 @@ class Machine:
             if perf_counter() >= deadline:
                 self._end(Outcome.TIMEOUT, f"still running after {timeout:g} s")
             elif self._all_halted():
-                self._end(Outcome.ALL_HALTED, "every vCPU is halted with interrupts off")
+                self._end(Outcome.ALL_HALTED, "every started vCPU is halted with interrupts off")
 
     def _all_halted(self) -> bool:
-        return not len(self.work) and all(
-            vcpu.mp_state == kvm.KVM_MP_STATE_HALTED and not vcpu.eflags & _EFLAGS_IF
-            for vcpu in self.vcpus
-        )
+        if len(self.work):
+            return False
+        starting = select.poll()
+        for vcpu in self.vcpus:
+            if vcpu.mp_state in _NOT_STARTED:
+                starting.register(vcpu.wake_fd, select.POLLIN)
+            elif vcpu.mp_state != kvm.KVM_MP_STATE_HALTED or vcpu.eflags & _EFLAGS_IF:
+                return False
+        # The last one to halt may have sent a start-up IPI that has not been noticed yet.
+        return not starting.poll(0)
 
     def _end(
         self,

@@ -13,7 +13,7 @@ class Outcome(StrEnum):
     """Why a machine ended."""
 
     EXIT_PORT = "exit-port"  # the guest wrote to the exit port
-    ALL_HALTED = "all-halted"  # every vCPU is in HLT with interrupts off: nothing can wake it
+    ALL_HALTED = "all-halted"  # every started vCPU is in HLT, interrupts off: nothing can wake it
     SHUTDOWN = "shutdown"  # a triple fault
     INTERNAL_ERROR = "internal-error"  # no memory to fetch code from, or an exit that nobody knows
     INSTRUCTION_LIMIT = "instruction-limit"
@@ -27,7 +27,7 @@ class VCPUResult:
 
     index: int
     location: str
-    waiting: str  # when the end came: "hlt" or "mwait", and "" for a vCPU that was not waiting
+    waiting: str  # when the end came: "hlt", "mwait" or "start"; "" for one that was not waiting
     instructions: int
     exits: dict[str, int]
     wakes: int  # from HLT and MWAIT, by stores and interrupts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.units import count, duration, share
+from bench.units import count, duration, rounded, share
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,21 @@ def test_duration(value: float | None, text: str) -> None:
 )
 def test_count(value: float | None, text: str) -> None:
     assert count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (999_999, "999,999"),
+        (1_234_567, "1.23 M"),
+        (12_345_678, "12.3 M"),
+        (167_890_000.5, "168 M"),
+        (1_234_567_890, "1,235 M"),
+    ],
+)
+def test_rounded(value: float | None, text: str) -> None:
+    assert rounded(value) == text
 
 
 def test_share() -> None:

@@ -56,6 +56,17 @@ def test_a_kick_that_does_not_help_is_repeated() -> None:
     assert (watchdog.lost, waiter.kicks) == (2, 2)
 
 
+def test_time_in_which_the_waiter_gets_no_cpu_does_not_count() -> None:
+    waiter = Waiter()
+    answers = iter([True] * 10 + [False] * 10)
+    watchdog = Watchdog(waiter, Mailbox(), starved=lambda: next(answers))
+    for time in range(0, 200, 10):
+        watchdog.look(time * MS)
+    assert watchdog.lost == 0  # ten times starved, nine times not
+    watchdog.look(200 * MS)
+    assert (watchdog.lost, waiter.kicks) == (1, 1)
+
+
 def test_sleeping_with_the_flag_clear_is_what_idle_means() -> None:
     assert watch(Waiter(), Mailbox(need_resched=False), *range(0, 1000, 5)).lost == 0
 

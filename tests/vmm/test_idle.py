@@ -9,7 +9,19 @@ from tests.support import wait_until
 from tests.vmm.conftest import WriteGuest
 from vmm import HLT_CHOICES, MWAIT_CHOICES, Machine, Outcome, idle_policy, kvm
 from vmm.loop import Loop
-from x86core import MWAIT_FAULT, MWAIT_NOP, MWAIT_YIELD, VCPU, Memory
+from x86core import (
+    HLT_BLOCK,
+    HLT_POLL,
+    MWAIT_ADAPTIVE,
+    MWAIT_FAULT,
+    MWAIT_HALT,
+    MWAIT_NOP,
+    MWAIT_SCAN,
+    MWAIT_TIMER,
+    MWAIT_YIELD,
+    VCPU,
+    Memory,
+)
 
 MWAITS = 50
 
@@ -56,24 +68,48 @@ def test_the_names() -> None:
     assert all(choice.summary for choice in (*MWAIT_CHOICES.values(), *HLT_CHOICES.values()))
 
 
-@pytest.mark.parametrize(
-    ("mwait", "hlt", "userspace_exits", "mwait_policy"),
-    [
-        ("nop", "block", 0, MWAIT_NOP),
-        ("yield", "block", 0, MWAIT_YIELD),
-        ("fault", "block", 0, MWAIT_FAULT),
-        ("exit", "block", kvm.KVM_X86_USERSPACE_EXIT_MWAIT, MWAIT_NOP),
-        ("fault", "exit", kvm.KVM_X86_USERSPACE_EXIT_HLT, MWAIT_FAULT),
-        ("exit", "exit", kvm.KVM_X86_USERSPACE_VALID_EXITS, MWAIT_NOP),
-    ],
-)
-def test_a_policy_is_two_fields_of_kvm_run(
-    mwait: str, hlt: str, userspace_exits: int, mwait_policy: int
-) -> None:
+MWAIT_BIT, HLT_BIT = 1, 2
+
+#: What each name stores: userspace_exits, disable_exits, the policy.
+MWAIT_FIELDS = {
+    "nop": (0, 0, MWAIT_NOP),
+    "yield": (0, 0, MWAIT_YIELD),
+    "exit": (MWAIT_BIT, 0, MWAIT_NOP),
+    "passthrough": (0, MWAIT_BIT, MWAIT_NOP),
+    "halt": (0, 0, MWAIT_HALT),
+    "timer": (0, 0, MWAIT_TIMER),
+    "scan": (0, 0, MWAIT_SCAN),
+    "fault": (0, 0, MWAIT_FAULT),
+    "adaptive": (0, 0, MWAIT_ADAPTIVE),
+}
+HLT_FIELDS = {
+    "block": (0, 0, HLT_BLOCK),
+    "poll": (0, 0, HLT_POLL),
+    "exit": (HLT_BIT, 0, HLT_BLOCK),
+    "passthrough": (0, HLT_BIT, HLT_BLOCK),
+}
+
+
+@pytest.mark.parametrize("mwait", MWAIT_FIELDS)
+@pytest.mark.parametrize("hlt", HLT_FIELDS)
+def test_a_policy_is_four_bytes_of_kvm_run(mwait: str, hlt: str) -> None:
+    """All four are stored, whatever stood there before; nothing else is."""
     vcpu = VCPU(Memory(64 << 10))
-    vcpu.userspace_exits = kvm.KVM_X86_USERSPACE_VALID_EXITS
+    before = vcpu.kvm_run.tobytes()
+    vcpu.userspace_exits = vcpu.disable_exits = MWAIT_BIT | HLT_BIT
+    vcpu.mwait_policy, vcpu.hlt_policy = MWAIT_ADAPTIVE, HLT_POLL
     idle_policy(mwait, hlt).apply(vcpu)
-    assert (vcpu.userspace_exits, vcpu.mwait_policy) == (userspace_exits, mwait_policy)
+    of_mwait, of_hlt = MWAIT_FIELDS[mwait], HLT_FIELDS[hlt]
+    expected = (of_mwait[0] | of_hlt[0], of_mwait[1] | of_hlt[1], of_mwait[2], of_hlt[2])
+    after = vcpu.kvm_run.tobytes()
+    assert tuple(after[2:6]) == expected
+    assert (after[:2], after[6:]) == (before[:2], before[6:])
+
+
+def test_a_policy_says_what_it_is() -> None:
+    policy = idle_policy("adaptive", "poll")
+    assert policy.name == "MWAIT adaptive, HLT poll"
+    assert idle_policy() == idle_policy("fault", "block")
 
 
 def test_an_unknown_policy_lists_the_known_ones() -> None:
@@ -134,6 +170,88 @@ def test_mwait_sleeps_until_a_store(guest: WriteGuest) -> None:
     assert result.exit_code == 42
     assert result.vcpus[0].wakes == 1
     assert result.vcpus[0].exits == {"EXIT_IO": 1}
+
+
+#: A guest that idles until a tick, so often; it arms a line that nobody stores to.
+TICKED_LOOP = f"""
+    mov word ptr [0x20 * 4], offset handler
+    mov word ptr [0x20 * 4 + 2], 0
+    mov bx, {MWAITS}
+    xor ecx, ecx
+    xor edx, edx
+    mov eax, offset line
+again:
+    monitor
+    sti
+    mwait
+    cli
+    dec bx
+    jnz again
+    xor al, al
+    out 0xF4, al
+handler: iret
+    .balign 64
+line: .skip 64
+"""
+
+
+@pytest.mark.parametrize("policy", MWAIT_FIELDS)
+def test_every_policy_lets_interrupts_end_mwait(guest: WriteGuest, policy: str) -> None:
+    result = Machine.load(guest(TICKED_LOOP), idle=policy, tick=2000).run(timeout=20)
+    assert result.outcome is Outcome.EXIT_PORT
+    vcpu = result.vcpus[0]
+    assert vcpu.stats["mwait_instructions"] == MWAITS
+    assert vcpu.exits.get("EXIT_MWAIT", 0) == (MWAITS if policy == "exit" else 0)
+    waits = vcpu.stats["mwait_waits"]
+    assert waits == 0 if policy in ("nop", "yield", "exit") else waits > MWAITS / 2
+
+
+@pytest.mark.parametrize("policy", HLT_FIELDS)
+def test_every_policy_lets_interrupts_end_hlt(guest: WriteGuest, policy: str) -> None:
+    result = Machine.load(guest(HLT_LOOP), hlt=policy, tick=2000).run(timeout=20)
+    assert result.outcome is Outcome.EXIT_PORT
+    assert result.vcpus[0].stats["halt_exits"] == MWAITS
+    assert ("EXIT_HLT" in result.vcpus[0].exits) == (policy == "exit")
+
+
+def test_each_vcpu_may_have_a_policy_of_its_own(guest: WriteGuest) -> None:
+    machine = Machine.load(guest(TICKED_LOOP), vcpus=2, idle="exit", tick=2000)
+    machine.loops[1].policy = idle_policy("halt")
+    result = machine.run(timeout=20)
+    assert result.outcome is Outcome.EXIT_PORT, "vCPU 0 gets the ticks"
+    exits, halts = result.vcpus
+    assert exits.exits["EXIT_MWAIT"] == MWAITS
+    assert exits.stats["mwait_waits"] == 0
+    assert "EXIT_MWAIT" not in halts.exits
+    assert halts.stats["mwait_waits"] == halts.stats["mwait_instructions"] <= 2
+
+
+@pytest.mark.parametrize(("mwait", "hlt"), [("passthrough", "passthrough"), ("halt", "poll")])
+def test_work_traps_whatever_the_policy_and_leaves_it(
+    guest: WriteGuest, mwait: str, hlt: str
+) -> None:
+    """Trapping on for work that has come, off again when it is done (the reply's steps 1 to 4)."""
+    machine = Machine.load(guest(f"sti\n{TICKED_LOOP}"), idle=mwait, hlt=hlt)
+    fields: list[tuple[int, ...]] = []
+    done = threading.Event()
+
+    def task() -> None:
+        fields.append(tuple(machine.vcpus[0].kvm_run.tobytes()[2:6]))
+        done.set()
+
+    def submit() -> None:
+        wait_until(lambda: machine.vcpus[0].waiting == "mwait", "asleep in MWAIT")
+        machine.work.submit(task)
+        done.wait(10)
+
+    host = threading.Thread(target=submit)
+    host.start()
+    result = machine.run(timeout=0.5)
+    host.join()
+    assert result.work.done == 1
+    vcpu = VCPU(Memory(64 << 10))
+    idle_policy(mwait, hlt).apply(vcpu)
+    assert fields == [tuple(vcpu.kvm_run.tobytes()[2:6])]
 
 
 def test_hlt_blocks_in_the_core(guest: WriteGuest) -> None:

@@ -73,7 +73,9 @@ def test_timeout(guest: WriteGuest) -> None:
 def test_all_halted(guest: WriteGuest, hlt: str, vcpus: int) -> None:
     result = Machine.load(guest("cli\nhlt\n"), hlt=hlt, vcpus=vcpus).run(timeout=5)
     assert result.outcome is Outcome.ALL_HALTED
-    assert result.explanation.startswith("every vCPU is halted with interrupts off; vCPU 0 ")
+    assert result.explanation.startswith(
+        "every started vCPU is halted with interrupts off; vCPU 0 "
+    )
     assert [vcpu.instructions for vcpu in result.vcpus] == [2] * vcpus
 
 

@@ -28,12 +28,14 @@
 //                  +4     4  wanted        VMM     stop after so many handoffs; 0 = no limit
 //                  +8     4  false_stores  VMM     stores to the neighbouring line before each wake
 //                 +12     4  stop          VMM     not 0: finish now
+//                 +16     4  at_once       VMM     so many handoffs are made before the first rest
 //     0x11000      +0     4  handoffs      waiter  wakes noticed; the acknowledgement that the waker awaits
 //                  +4     4  parked        waiter  1 = it has left the idle loop for good
 //                  +8     8  spurious      waiter  returns from MWAIT that found NEED_RESCHED clear
 //     0x12000      +0     8  stamp         waker   guest TSC (ns) just before the waking store
 //                  +8     4  handoffs      waker   wakes sent and acknowledged
 //                 +12     4  finished      waker   1 = the next wake is the last and no handoff
+//                 +16     4  stores        waker   waking stores that are done
 //     0x20000      +0     4  flags         both    the monitored line: POLLING and NEED_RESCHED
 //                +128     4  neighbour     waker   another line of the monitored page
 //     0x100000     +0   1 M  ring          waiter  latency in ns of handoff n as u32 at index n mod 2^18;
@@ -50,6 +52,7 @@
 #define WANTED              dword ptr ds:[0x10004]
 #define FALSE_STORES        dword ptr ds:[0x10008]
 #define STOP                dword ptr ds:[0x1000C]
+#define AT_ONCE             dword ptr ds:[0x10010]
 
 // The waiter's counters
 #define WAITER_HANDOFFS     dword ptr ds:[0x11000]
@@ -62,6 +65,7 @@
 #define STAMP_HIGH          dword ptr ds:[0x12004]
 #define WAKER_HANDOFFS      dword ptr ds:[0x12008]
 #define WAKER_FINISHED      dword ptr ds:[0x1200C]
+#define WAKER_STORES        dword ptr ds:[0x12010]
 
 // The monitored page
 #define FLAGS_ADDRESS       0x20000
@@ -157,7 +161,11 @@ waker:
     mov     esp, WAKER_STACK_TOP
 
 next_handoff:
+    mov     eax, AT_ONCE
+    cmp     eax, WAKER_HANDOFFS
+    ja      rested_enough
     call    rest
+rested_enough:
     cmp     STOP, 0
     jne     finish
     mov     eax, WANTED
@@ -225,4 +233,5 @@ store:
     mov     STAMP_LOW, eax
     mov     STAMP_HIGH, edx
     lock or FLAGS, NEED_RESCHED         // wakes the waiter, or triggers its monitor before it sleeps
+    inc     WAKER_STORES                // whoever sees this knows that the store has done all it ever will
     ret
