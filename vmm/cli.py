@@ -81,6 +81,13 @@ def cli() -> None:
     f" INIT and start-up IPIs.{_default('start')}",
 )
 @click.option(
+    "--feature",
+    "features",
+    type=click.Choice(("monitorx", "waitpkg")),
+    multiple=True,
+    help="Have CPUID offer MONITORX and MWAITX, or UMONITOR, UMWAIT and TPAUSE. Repeatable.",
+)
+@click.option(
     "--idle",
     type=click.Choice(list(MWAIT_CHOICES)),
     default="fault",
@@ -140,6 +147,7 @@ def run(
     memory: str,
     vcpus: int | None,
     start: str | None,
+    features: tuple[str, ...],
     idle: str,
     hlt: str,
     at: str | None,
@@ -186,6 +194,7 @@ def run(
             hlt,
             at,
             start=needs.start if start is None else start,
+            features=features,
             tick=needs.tick if tick is None else tick,
             console=None if as_json else _to_stdout,
             trace=_trace(trace, trace_from, trace_last),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -69,8 +69,10 @@ class Machine:
     hand: write to `memory` and start `vcpus`. Number 0 begins at the reset vector if it is not, and
     the others wait for a start-up IPI.
 
-    Raises ValueError: LoadError for the numbers, and for an unknown policy one that lists the
-    known.
+    `features` is what CPUID offers besides the usual: "monitorx", "waitpkg".
+
+    Raises ValueError: LoadError for the numbers, and for an unknown policy or feature one that
+    lists the known.
     """
 
     def __init__(
@@ -80,15 +82,18 @@ class Machine:
         idle: str = "fault",
         hlt: str = "block",
         *,
+        features: Iterable[str] = (),
         tick: float = 0,
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
     ) -> None:
-        policy = idle_policy(idle, hlt)
+        policy, features = idle_policy(idle, hlt), tuple(features)
         self.work = WorkQueue()
         self.ticker = Ticker(self.interrupt, tick)
         self.memory = make_memory(memory)
         self.vcpus = tuple(VCPU(self.memory, index) for index in range(_count(vcpus)))
+        for vcpu in self.vcpus:
+            vcpu.features = features
         self.ports = Ports()
         self.ports.attach(DebugConsole(self._print))
         self.ports.attach(DebugExit())
@@ -127,6 +132,7 @@ class Machine:
         at: int | str | None = None,
         *,
         start: str = "all",
+        features: Iterable[str] = (),
         tick: float = 0,
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
@@ -141,7 +147,16 @@ class Machine:
         """
         if start not in START_CHOICES:
             raise LoadError(f"unknown start {start!r} (known: {', '.join(START_CHOICES)})")
-        machine = cls(memory, vcpus, idle, hlt, tick=tick, console=console, trace=trace)
+        machine = cls(
+            memory,
+            vcpus,
+            idle,
+            hlt,
+            features=features,
+            tick=tick,
+            console=console,
+            trace=trace,
+        )
         cs, ip = load_guest(path, machine.memory, at)
         for vcpu in machine.vcpus if start == "all" else machine.vcpus[:1]:
             vcpu.start_real_mode(cs, ip)

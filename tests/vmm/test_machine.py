@@ -248,3 +248,10 @@ def test_the_result_is_frozen_and_goes_through_json(guest: WriteGuest) -> None:
     assert loaded["console"] == "A"
     assert loaded["vcpus"][0]["exits"] == {"EXIT_IO": 2}
     assert loaded["work"]["done"] == 0
+
+
+def test_features_are_offered_by_every_vcpu() -> None:
+    machine = Machine(vcpus=2, features=("waitpkg",))
+    assert [vcpu.features for vcpu in machine.vcpus] == [("waitpkg",), ("waitpkg",)]
+    with pytest.raises(ValueError, match=r"unknown feature 'avx' \(known: monitorx, waitpkg\)"):
+        Machine(features=("avx",))
