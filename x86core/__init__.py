@@ -4,6 +4,7 @@ from x86core.exits import (
     EXIT_DEBUG,
     EXIT_FAIL_ENTRY,
     EXIT_HLT,
+    EXIT_IDLE,
     EXIT_INTERNAL_ERROR,
     EXIT_INTR,
     EXIT_IO,
@@ -38,6 +39,7 @@ from x86core.kvm_run import (
     USERSPACE_EXIT_HLT,
     USERSPACE_EXIT_MWAIT,
 )
+from x86core.lockstep import Lockstep
 from x86core.memory import MAX_MEMORY, Memory
 from x86core.registers import Segment
 from x86core.vcpu import MAX_VCPUS, VCPU, check_tail_calls
@@ -48,6 +50,7 @@ __all__ = [
     "EXIT_DEBUG",
     "EXIT_FAIL_ENTRY",
     "EXIT_HLT",
+    "EXIT_IDLE",
     "EXIT_INTERNAL_ERROR",
     "EXIT_INTR",
     "EXIT_IO",
@@ -80,6 +83,7 @@ __all__ = [
     "USERSPACE_EXIT_HLT",
     "USERSPACE_EXIT_MWAIT",
     "VCPU",
+    "Lockstep",
     "Memory",
     "Segment",
 ]

@@ -25,9 +25,12 @@ cdef int64_t next_stop(CPU* cpu) noexcept nogil:
     cpu.soft_stop_at = -1
     if likely(cpu.apic.timer_at == NO_LIMIT):
         return cpu.limit_at
-    left = cpu.apic.timer_at - guest_time(cpu.ram)
+    left = cpu.apic.timer_at - guest_time(cpu)
     if left < 0:
         left = 0
+    if cpu.ram.virtual_time:
+        left = (left + cpu.ram.instruction_ns - 1) / cpu.ram.instruction_ns
+        return min(cpu.limit_at, cpu.retired + max(left, 1))    # to the instruction
     distance = (left + TOLERANCE) / SLOW_INSTRUCTION
     stop_at = cpu.retired + (distance if distance < MOST_INSTRUCTIONS else MOST_INSTRUCTIONS)
     if stop_at >= cpu.limit_at:
@@ -37,7 +40,7 @@ cdef int64_t next_stop(CPU* cpu) noexcept nogil:
 
 
 cdef bint timer_is_due(CPU* cpu) noexcept nogil:
-    return cpu.apic.timer_at != NO_LIMIT and guest_time(cpu.ram) >= cpu.apic.timer_at
+    return cpu.apic.timer_at != NO_LIMIT and guest_time(cpu) >= cpu.apic.timer_at
 
 
 cdef void notice_timer(CPU* cpu) noexcept nogil:
@@ -50,7 +53,7 @@ cdef void notice_timer(CPU* cpu) noexcept nogil:
         request_vector(cpu, entry & 0xFF)
     if cpu.apic.timer_period:
         # Periods that went by unseen are one interrupt, as the bit in IRR would have it.
-        late = guest_time(cpu.ram) - cpu.apic.timer_at
+        late = guest_time(cpu) - cpu.apic.timer_at
         atomic_store(&cpu.apic.timer_at, cpu.apic.timer_at + (late / cpu.apic.timer_period + 1) * cpu.apic.timer_period)
     else:
         atomic_store(&cpu.apic.timer_at, NO_LIMIT)
@@ -71,7 +74,7 @@ cdef void start_timer(CPU* cpu, uint32_t count) noexcept nogil:
         return
     apic_register(cpu, APIC_INITIAL_COUNT)[0] = count
     cpu.apic.timer_period = duration if mode == TIMER_PERIODIC else 0
-    atomic_store(&cpu.apic.timer_at, guest_time(cpu.ram) + duration if count else NO_LIMIT)
+    atomic_store(&cpu.apic.timer_at, guest_time(cpu) + duration if count else NO_LIMIT)
 
 
 cdef void set_timer_entry(CPU* cpu, uint32_t entry) noexcept nogil:
@@ -87,7 +90,7 @@ cdef void set_divisor(CPU* cpu, uint32_t value) noexcept nogil:
     cdef uint32_t left = current_count(cpu)
     apic_register(cpu, APIC_DIVIDE)[0] = value
     if left:
-        atomic_store(&cpu.apic.timer_at, guest_time(cpu.ram) + left * divisor(cpu))
+        atomic_store(&cpu.apic.timer_at, guest_time(cpu) + left * divisor(cpu))
     if cpu.apic.timer_period:
         cpu.apic.timer_period = apic_register(cpu, APIC_INITIAL_COUNT)[0] * divisor(cpu)
 
@@ -104,7 +107,7 @@ cdef uint32_t current_count(CPU* cpu) noexcept nogil:
     cdef int64_t left
     if cpu.apic.timer_at == NO_LIMIT or apic_register(cpu, APIC_LVT_TIMER)[0] & TIMER_TSC_DEADLINE:
         return 0
-    left = cpu.apic.timer_at - guest_time(cpu.ram)
+    left = cpu.apic.timer_at - guest_time(cpu)
     if left < 0:
         left = 0
     return <uint32_t>((left + divisor(cpu) - 1) / divisor(cpu))
@@ -120,7 +123,7 @@ cdef void set_tsc_deadline(CPU* cpu, uint64_t deadline) noexcept nogil:
 
 cdef void follow_tsc(CPU* cpu) noexcept nogil:
     """The deadline in guest time: again when the TSC was written."""
-    cdef int64_t now = guest_time(cpu.ram)
+    cdef int64_t now = guest_time(cpu)
     cdef uint64_t tsc = <uint64_t>now + cpu.tsc_offset
     cdef uint64_t left = cpu.apic.tsc_deadline - tsc if cpu.apic.tsc_deadline > tsc else 0
     if apic_register(cpu, APIC_LVT_TIMER)[0] & TIMER_MODE != TIMER_TSC_DEADLINE:

@@ -103,6 +103,7 @@ cdef enum:
     EXIT_INTERNAL_ERROR = 17
     EXIT_MWAIT = 38
     EXIT_LIMIT = 0x100
+    EXIT_IDLE = 0x101
 
 cdef enum:
     USERSPACE_EXIT_MWAIT = 1

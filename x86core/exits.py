@@ -24,6 +24,9 @@ EXIT_MWAIT: Final = 38
 #: The instruction limit given to `run` is spent. Ours, outside KVM's range.
 EXIT_LIMIT: Final = 0x100
 
+#: The vCPU waits, and in virtual time nothing comes to pass before somebody else has run. Ours.
+EXIT_IDLE: Final = 0x101
+
 EXIT_NAMES: Final = {
     value: name for name, value in sorted(globals().items()) if name.startswith("EXIT_")
 }

@@ -47,14 +47,14 @@ cdef void leave_guest(CPU* cpu) noexcept nogil:
 
 cdef bint spin(CPU* cpu, int64_t nanoseconds) noexcept nogil:
     """Look at nothing but the reasons to go on for a while; whether there is one."""
-    cdef int64_t until = guest_time(cpu.ram) + nanoseconds
+    cdef int64_t until = guest_time(cpu) + nanoseconds
     cdef int _look
     while True:
         for _look in range(SPINS):
             if is_runnable(cpu):
                 return True
             spin_pause()
-        if guest_time(cpu.ram) >= until:
+        if guest_time(cpu) >= until:
             return is_runnable(cpu)
 
 
@@ -64,7 +64,7 @@ cdef int64_t longest_sleep(CPU* cpu) noexcept nogil:
     cdef int64_t longest = cpu.park_nanoseconds
     cdef int64_t left
     if deadline != NO_LIMIT:
-        left = deadline - guest_time(cpu.ram)
+        left = deadline - guest_time(cpu)
         if left < 0:
             left = 0
         if longest < 0 or left < longest:
@@ -80,12 +80,12 @@ cdef bint sleep(CPU* cpu) noexcept nogil:
     `parked` is set before each look at the reasons to go on, and whoever makes such a reason looks at
     `parked` after it (attention.pyx): no wake-up falls between the look and the sleep.
     """
-    cdef int64_t until = NO_LIMIT if cpu.park_nanoseconds < 0 else guest_time(cpu.ram) + cpu.park_nanoseconds
+    cdef int64_t until = NO_LIMIT if cpu.park_nanoseconds < 0 else guest_time(cpu) + cpu.park_nanoseconds
     cdef bint over
     while True:
         atomic_exchange(&cpu.parked, 1)
         over = is_runnable(cpu)
-        if over or until != NO_LIMIT and guest_time(cpu.ram) >= until:
+        if over or until != NO_LIMIT and guest_time(cpu) >= until:
             break
         park(cpu, longest_sleep(cpu))
     atomic_store(&cpu.parked, 0)
@@ -93,10 +93,14 @@ cdef bint sleep(CPU* cpu) noexcept nogil:
 
 
 cdef bint wait(CPU* cpu, WaitKind kind) noexcept nogil:
-    """Spin as wait_poll says, then sleep; False when the wait is to be resumed after a look for signals."""
-    cdef int64_t polled = guest_time(cpu.ram) - cpu.wait_began
+    """Spin as wait_poll says, then sleep; False when the wait is to be resumed: after a look for signals, or later."""
+    cdef int64_t polled = guest_time(cpu) - cpu.wait_began
     cdef int64_t slice
     cdef bint over = False
+    if cpu.ram.virtual_time:
+        over = is_runnable(cpu)     # time stands still for who waits; another vCPU has its turn
+        atomic_store(&cpu.waiting, WAIT_NONE if over else kind)
+        return over
     leave_guest(cpu)
     atomic_store(&cpu.waiting, kind)
     update_wake_fd(cpu)
@@ -105,7 +109,7 @@ cdef bint wait(CPU* cpu, WaitKind kind) noexcept nogil:
         if cpu.park_nanoseconds >= 0 and cpu.park_nanoseconds < slice:
             slice = cpu.park_nanoseconds
         over = spin(cpu, slice)
-    if not over and guest_time(cpu.ram) - cpu.wait_began >= cpu.wait_poll:
+    if not over and guest_time(cpu) - cpu.wait_began >= cpu.wait_poll:
         over = sleep(cpu)
     atomic_store(&cpu.waiting, WAIT_NONE)
     enter_guest(cpu)
@@ -113,14 +117,14 @@ cdef bint wait(CPU* cpu, WaitKind kind) noexcept nogil:
 
 
 cdef void begin_wait(CPU* cpu, int64_t poll, bint adapts) noexcept nogil:
-    cpu.wait_began = guest_time(cpu.ram)
+    cpu.wait_began = guest_time(cpu)
     cpu.wait_poll = poll
     cpu.wait_adapts = adapts
 
 
 cdef void end_wait(CPU* cpu, int kind, bint valid) noexcept nogil:
     """Count the wait that is over; `valid`: it ended by what the guest waited for."""
-    cdef int64_t waited = guest_time(cpu.ram) - cpu.wait_began
+    cdef int64_t waited = guest_time(cpu) - cpu.wait_began
     cdef int64_t polled = waited if waited < cpu.wait_poll else cpu.wait_poll
     if cpu.wait_adapts and cpu.wait_poll:
         count_poll(cpu, kind, waited <= cpu.wait_poll, valid, polled)
@@ -231,7 +235,7 @@ cdef int wait_for_store(CPU* cpu, bint masked_interrupts_wake, int64_t until) no
         cpu.stats.mwait_fallthroughs += 1
         way = MWAIT_NOP
     if way == MWAIT_TIMER:
-        slice_ends = guest_time(cpu.ram) + cpu.mwait_timer_ns
+        slice_ends = guest_time(cpu) + cpu.mwait_timer_ns
         if slice_ends < until:
             until = slice_ends
             cpu.carry_at_limit = False
@@ -291,7 +295,7 @@ cdef int finish_mwait(CPU* cpu) noexcept nogil:
         if only_kicked(cpu):
             cpu.stats.wakes_kick += 1
             reason = EXIT_INTR
-        elif guest_time(cpu.ram) < cpu.wait_until:
+        elif guest_time(cpu) < cpu.wait_until:
             cpu.stats.wakes_kick += 1   # immediate_exit or request_interrupt_window, looked at before the next block
         else:
             cpu.stats.wakes_spurious += 1

@@ -48,7 +48,7 @@ cdef int due_timer_vector(CPU* cpu) noexcept nogil:
     """Of a timer that is due and has not been noticed yet; -1 when there is none."""
     cdef int64_t timer_at = atomic_load(&cpu.apic.timer_at)
     cdef uint32_t entry = apic_register(cpu, APIC_LVT_TIMER)[0]
-    if likely(timer_at == NO_LIMIT) or entry & LVT_MASKED or guest_time(cpu.ram) < timer_at:
+    if likely(timer_at == NO_LIMIT) or entry & LVT_MASKED or guest_time(cpu) < timer_at:
         return -1
     return entry & 0xFF
 

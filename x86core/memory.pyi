@@ -10,7 +10,7 @@ class Memory:
     MAX_MEMORY (4 GiB less 64 MiB), and MemoryError when the host has less than that.
     """
 
-    def __init__(self, size: int) -> None: ...
+    def __init__(self, size: int, *, virtual_time: bool = False) -> None: ...
     @property
     def size(self) -> int:
         """Bytes of RAM."""

@@ -71,7 +71,7 @@ cdef class Memory:
     MAX_MEMORY (4 GiB less 64 MiB), and MemoryError when the host has less than that.
     """
 
-    def __cinit__(self, size):
+    def __cinit__(self, size, *, virtual_time=False):
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"memory size must be an int of bytes, not {type(size).__name__}")
         if size <= 0 or size % PAGE_SIZE or size > MAX_MEMORY:
@@ -88,6 +88,8 @@ cdef class Memory:
         self.ram.pages = <Page*>reserve(self.ram.page_count * sizeof(Page))
         self.ram.code_bytes = <uint64_t*>reserve(size // 8)
         self.ram.epoch = monotonic_nanoseconds()
+        self.ram.virtual_time = bool(virtual_time)
+        self.ram.instruction_ns = 1
         self.shape[0] = size
 
     def __dealloc__(self):

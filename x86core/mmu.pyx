@@ -5,7 +5,7 @@ ordering and aligned atomicity carry over. An access to no RAM is one to a devic
 given up without a trace, run() returns EXIT_MMIO, and the next run() executes it again with the
 answers of the accesses that it has already had (`replay`).
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from x86core.apic cimport apic_holds, apic_read, apic_write
 from x86core.intrinsics cimport atomic_load, likely, unlikely
@@ -56,15 +56,23 @@ cdef bint device_answered(CPU* cpu, uint64_t* value) noexcept nogil:
     return False
 
 
+cdef uint64_t access_apic(CPU* cpu, uint32_t offset, uint32_t value, int size, bint write) noexcept nogil:
+    """An access to the local APIC's page, at the time of this very instruction."""
+    cdef int64_t retired = cpu.retired
+    cpu.retired = cpu.position      # of the whole block until here, which would put virtual time ahead
+    if not write:
+        value = apic_read(cpu, offset, size)
+    elif size == 4:
+        apic_write(cpu, offset, value)
+    cpu.retired = retired
+    return value
+
+
 cdef uint64_t access_device(CPU* cpu, uint64_t physical, uint32_t value, int size, bint write) noexcept nogil:
     """A memory-mapped access: its value, or FAULT while the VMM has not answered it."""
     cdef uint64_t answer = 0
     if apic_holds(cpu, physical):
-        if not write:
-            return apic_read(cpu, physical & OFFSET, size)
-        if size == 4:
-            apic_write(cpu, physical & OFFSET, value)
-        return 0
+        return access_apic(cpu, physical & OFFSET, value, size, write)
     if device_answered(cpu, &answer):
         return answer & (~<uint64_t>0 >> (64 - 8 * size))
     cpu.access_exit = EXIT_MMIO

@@ -19,7 +19,7 @@ cdef enum:
 
 cdef uint64_t timestamp(CPU* cpu) noexcept nogil:
     """A tick is a nanosecond; before a write to it the same on every vCPU of a machine."""
-    return <uint64_t>guest_time(cpu.ram) + cpu.tsc_offset
+    return <uint64_t>guest_time(cpu) + cpu.tsc_offset
 
 
 cdef int read_msr(CPU* cpu, uint32_t index) noexcept nogil:

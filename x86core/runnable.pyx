@@ -50,7 +50,7 @@ cdef bint mwait_is_over(CPU* cpu) noexcept nogil:
             return True
         if monitor & MONITOR_SCANNED and line_changed(cpu, monitor & ~<uint64_t>63):
             return True
-    return cpu.wait_until != NO_LIMIT and guest_time(cpu.ram) >= cpu.wait_until
+    return cpu.wait_until != NO_LIMIT and guest_time(cpu) >= cpu.wait_until
 
 
 cdef bint line_changed(CPU* cpu, uint64_t line) noexcept nogil:

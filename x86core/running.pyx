@@ -9,7 +9,13 @@ from x86core.interrupts cimport interrupt_pending
 from x86core.lifecycle cimport accept_start
 from x86core.runnable cimport is_waiting_state
 from x86core.scan cimport scan_monitors
-from x86core.state cimport (CPU, EXIT_AGAIN, EXIT_INTR, EXIT_LIMIT, EXIT_MMIO, EXIT_NONE, FLAG_TF, REPLAY_ENTRIES)
+from x86core.state cimport (CPU, EXIT_AGAIN, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_IO, EXIT_IRQ_WINDOW_OPEN,
+                            EXIT_LIMIT, EXIT_MMIO, EXIT_NONE, EXIT_SIGNAL, FLAG_IF, FLAG_TF, HLT_POLICIES,
+                            MWAIT_POLICIES, REPLAY_ENTRIES, USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT)
+
+cdef enum:
+    # The bits of kvm_run.userspace_exits, which are those of kvm_run.disable_exits too.
+    IDLE_BITS = USERSPACE_EXIT_MWAIT | USERSPACE_EXIT_HLT
 
 
 cdef int step_once(CPU* cpu) noexcept nogil:
@@ -54,6 +60,8 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
         if reason == EXIT_NONE:
             reason = enter(cpu, NULL, cpu.result, cpu.carries, cpu.carry)
         leave_guest(cpu)
+    if reason == EXIT_SIGNAL and cpu.ram.virtual_time and is_waiting_state(cpu):
+        return EXIT_IDLE
     return reason
 
 
@@ -68,3 +76,27 @@ cdef void complete_access(CPU* cpu) noexcept nogil:
     if cpu.replay_count < REPLAY_ENTRIES:
         cpu.replay[cpu.replay_count] = answer
         cpu.replay_count += 1
+
+
+cdef bint may_enter(CPU* cpu) noexcept nogil:
+    """Whether kvm_run holds nothing that is unknown here; otherwise its exit reason is set."""
+    if (cpu.run.mwait_policy < MWAIT_POLICIES and cpu.run.hlt_policy < HLT_POLICIES
+            and not (cpu.run.userspace_exits | cpu.run.disable_exits) & ~IDLE_BITS):
+        return True
+    cpu.run.exit_reason = EXIT_FAIL_ENTRY
+    return False
+
+
+cdef void note_exit(CPU* cpu, int reason) noexcept nogil:
+    """What kvm_run and the counters say of an exit."""
+    cpu.stats.exits += 1
+    if reason == EXIT_IO:
+        cpu.stats.io_exits += 1
+    elif reason == EXIT_MMIO:
+        cpu.stats.mmio_exits += 1
+    elif reason == EXIT_IRQ_WINDOW_OPEN:
+        cpu.stats.irq_window_exits += 1
+    cpu.run.exit_reason = reason
+    cpu.run.if_flag = cpu.eflags & FLAG_IF != 0
+    cpu.run.ready_for_interrupt_injection = (
+        cpu.run.if_flag and cpu.shadow != cpu.retired and not interrupt_pending(cpu))

@@ -199,6 +199,8 @@ ctypedef struct RAM:
     uint64_t* code_bytes        # a word per line, a bit per byte that was decoded
     uint64_t shootdown          # number of the latest one
     uint64_t epoch              # CLOCK_MONOTONIC nanoseconds at guest time 0
+    bint virtual_time           # guest time is that of instructions, not of the host
+    int64_t instruction_ns      # what one takes then
     uint64_t host_triggers      # monitors triggered by stores of the host
     uint32_t scanned            # vCPUs that sleep until a VM entry finds their line changed
     uint32_t vcpu_limit         # highest index in use, plus 1
@@ -233,6 +235,7 @@ ctypedef struct CPU:
     uint64_t misc_enable        # IA32_MISC_ENABLE
     uint32_t umwait_control     # IA32_UMWAIT_CONTROL
     uint32_t features           # FEATURE_*
+    int64_t virtual_base        # guest time at RESET, if every instruction since then had taken its time
     uint64_t tsc_offset         # added to guest time by a write to the TSC
     uint32_t gdt_base, gdt_limit, idt_base, idt_limit
     uint32_t mode

@@ -32,7 +32,6 @@ from x86core.opcodes import build_tables
 from x86core.apic cimport apic_value, post_init
 from x86core.apic_timer cimport notice_timer
 from x86core.attention cimport post
-from x86core.interrupts cimport interrupt_pending
 from x86core.intrinsics cimport NO_LIMIT, atomic_load, atomic_or, atomic_store
 from x86core.lifecycle cimport abandon_wait, create_cpu, forget_owner, reset_cpu, start_cpu_flat32, start_cpu_real_mode
 from x86core.memory cimport Memory
@@ -40,12 +39,10 @@ from x86core.monitor cimport monitor_disarm
 from x86core.registers cimport doubleword, word
 from x86core.run_area cimport RunArea
 from x86core.runnable cimport event_pending
-from x86core.running cimport complete_access, enter_once
-from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU,
-                            EXIT_DEBUG, EXIT_FAIL_ENTRY, EXIT_IO, EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_MMIO,
-                            EXIT_SIGNAL, FEATURE_MONITORX, FEATURE_WAITPKG, FLAG_IF, HLT_POLICIES, MAX_VCPUS as VCPU_LIMIT,
-                            MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE, MWAIT_POLICIES, PAGE_SIZE,
-                            USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT)
+from x86core.running cimport complete_access, enter_once, may_enter, note_exit
+from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, EXIT_DEBUG,
+                            EXIT_FAIL_ENTRY, EXIT_LIMIT, EXIT_SIGNAL, FEATURE_MONITORX, FEATURE_WAITPKG, MAX_VCPUS as
+                            VCPU_LIMIT, MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE, PAGE_SIZE)
 from x86core.wake_fd cimport open_wake_fd, update_wake_fd
 
 cdef enum:
@@ -56,8 +53,6 @@ cdef enum:
     SLICE_NANOSECONDS = 50000000
     # Deepest host stack, in bytes, of handlers that tail-call; a frame each would pass it in one block.
     TAIL_CALL_STACK = 2048
-    # The bits of kvm_run.userspace_exits, which are those of kvm_run.disable_exits too.
-    IDLE_BITS = USERSPACE_EXIT_MWAIT | USERSPACE_EXIT_HLT
 
 #: How many vCPUs one memory can have.
 MAX_VCPUS = VCPU_LIMIT
@@ -154,9 +149,7 @@ cdef class VCPU(RunArea):
             raise RuntimeError(f"vCPU {cpu.index} is already in run()")
         budget_at = cpu.retired + limit if limit else NO_LIMIT
         end_at = cpu.retired + 1 if cpu.single_step else budget_at
-        if (cpu.run.mwait_policy >= MWAIT_POLICIES or cpu.run.hlt_policy >= HLT_POLICIES
-                or (cpu.run.userspace_exits | cpu.run.disable_exits) & ~IDLE_BITS):
-            cpu.run.exit_reason = EXIT_FAIL_ENTRY
+        if not may_enter(cpu):
             return EXIT_FAIL_ENTRY
         cpu.in_run = True
         if cpu.access_exit:
@@ -183,17 +176,7 @@ cdef class VCPU(RunArea):
             update_wake_fd(cpu)
         if reason == EXIT_LIMIT and cpu.retired < budget_at:
             reason = EXIT_DEBUG
-        cpu.stats.exits += 1
-        if reason == EXIT_IO:
-            cpu.stats.io_exits += 1
-        elif reason == EXIT_MMIO:
-            cpu.stats.mmio_exits += 1
-        elif reason == EXIT_IRQ_WINDOW_OPEN:
-            cpu.stats.irq_window_exits += 1
-        cpu.run.exit_reason = reason
-        cpu.run.if_flag = cpu.eflags & FLAG_IF != 0
-        cpu.run.ready_for_interrupt_injection = (
-            cpu.run.if_flag and cpu.shadow != cpu.retired and not interrupt_pending(cpu))
+        note_exit(cpu, reason)
         return reason
 
     def interrupt(self, vector):

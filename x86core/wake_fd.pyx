@@ -62,7 +62,7 @@ cdef void update_wake_fd(CPU* cpu) noexcept nogil:
     elif cpu.notified and not runnable:
         read(cpu.wake_event, &count, sizeof(count))
     cpu.notified = runnable
-    set_timer(cpu, NO_LIMIT if runnable or cpu.in_run else next_deadline(cpu))
+    set_timer(cpu, NO_LIMIT if runnable or cpu.in_run or cpu.ram.virtual_time else next_deadline(cpu))
     atomic_store(&cpu.wake_lock, 0)
 
 

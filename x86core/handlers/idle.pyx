@@ -85,7 +85,7 @@ cdef inline int mwaitx(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
     if cpu.gpr[ECX] & ~<uint32_t>(MASKED_INTERRUPTS_BREAK | TIMER_ENABLED):
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
     if cpu.gpr[ECX] & TIMER_ENABLED and cpu.gpr[EBX]:
-        until = guest_time(cpu.ram) + cpu.gpr[EBX]
+        until = guest_time(cpu) + cpu.gpr[EBX]
     return wait_for_line(cpu, insn, result, carries, carry, until)
 
 

@@ -22,7 +22,7 @@ cdef enum:
 
 cdef inline int64_t deadline(CPU* cpu) noexcept nogil:
     """Guest time at which the wait ends: by EDX:EAX, or by the operating system's bound if that comes first."""
-    cdef int64_t now = guest_time(cpu.ram)
+    cdef int64_t now = guest_time(cpu)
     cdef uint64_t tsc = <uint64_t>now + cpu.tsc_offset
     cdef uint64_t wanted = <uint64_t>cpu.gpr[EDX] << 32 | cpu.gpr[EAX]
     cdef uint64_t left = wanted - tsc if wanted > tsc else 0
