@@ -10,7 +10,7 @@ deferred work: `machine.work.submit(task)`.
 from vmm import kvm
 from vmm.asm import AssemblyError, assemble
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, IdlePolicy, idle_policy
-from vmm.loader import LoadError
+from vmm.loader import Guest, LoadError, describe
 from vmm.machine import Machine
 from vmm.result import Outcome, Result, VCPUResult
 from vmm.work import WorkQueue, WorkReport
@@ -19,6 +19,7 @@ __all__ = [
     "HLT_CHOICES",
     "MWAIT_CHOICES",
     "AssemblyError",
+    "Guest",
     "IdlePolicy",
     "LoadError",
     "Machine",
@@ -28,6 +29,7 @@ __all__ = [
     "WorkQueue",
     "WorkReport",
     "assemble",
+    "describe",
     "idle_policy",
     "kvm",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +10,11 @@ from functools import partial
 import click
 
 from vmm.asm import AssemblyError
+from vmm.guest_cli import asm, info
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import LoadError
 from vmm.machine import MOST_INSTRUCTIONS, START_CHOICES, Machine
+from vmm.output import stdout_of, to_stdout
 from vmm.result import Outcome, Result
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
@@ -64,6 +65,10 @@ def cli() -> None:
     """A virtual machine monitor for tiny x86 guests."""
 
 
+cli.add_command(info)
+cli.add_command(asm)
+
+
 @cli.command()
 @click.argument("guest")
 @click.option(
@@ -78,7 +83,7 @@ def cli() -> None:
     "--start",
     type=click.Choice(START_CHOICES),
     help="Which vCPUs begin with GUEST: all, or bootstrap = number 0, which starts the others by"
-    f" INIT and start-up IPIs.{_default('start')}",
+    f" INIT and start-up IPIs, as always with a Multiboot kernel.{_default('start')}",
 )
 @click.option(
     "--feature",
@@ -104,7 +109,18 @@ def cli() -> None:
 @click.option(
     "--at",
     metavar="ADDRESS",
-    help="Physical address in the first MiB where GUEST is loaded and starts.  [default: 0x7C00]",
+    help="Physical address in the first MiB where source or a flat image is loaded and starts."
+    "  [default: 0x7C00, or what ORG says in a .asm file]",
+)
+@click.option(
+    "--append", default="", metavar="TEXT", help="The command line of a Multiboot kernel."
+)
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="'FILE [ARGUMENTS]'",
+    help="A file to load beside a Multiboot kernel, which gets the whole text. Repeatable.",
 )
 @click.option(
     "--tick",
@@ -151,6 +167,8 @@ def run(
     idle: str,
     hlt: str,
     at: str | None,
+    append: str,
+    modules: tuple[str, ...],
     tick: float | None,
     max_instructions: int,
     timeout: float | None,
@@ -159,8 +177,8 @@ def run(
     trace_last: int | None,
     as_json: bool,
 ) -> None:
-    """Run GUEST: a .S file, which gets assembled, a flat .bin image, or the name of a shipped
-    guest.
+    """Run GUEST: source (.S, or .asm with nasm), a flat image (.bin), a boot sector or floppy
+    image, an ELF32 executable, a Multiboot kernel, or the name of a shipped guest.
 
     What the guest prints on port 0xE9 goes to stdout as it comes, a summary to stderr at the end.
 
@@ -181,38 +199,33 @@ def run(
       python -m vmm run smp --vcpus 8 --idle adaptive
       python -m vmm run boot.bin --at 0x8000 --timeout 5
       python -m vmm run boot.bin --trace-last 20
+      python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
     """
-    if sys.stdout is None:
-        raise click.UsageError("standard output is closed: send it somewhere", context)
     needs = NEEDS.get(guest, Needs())
     try:
-        machine = Machine.load(
-            guest,
-            memory,
-            needs.vcpus if vcpus is None else vcpus,
-            idle,
-            hlt,
-            at,
-            start=needs.start if start is None else start,
-            features=features,
-            tick=needs.tick if tick is None else tick,
-            console=None if as_json else _to_stdout,
-            trace=_trace(trace, trace_from, trace_last),
-        )
-        result = machine.run(timeout, max_instructions)
-        if as_json:
-            _to_stdout(json.dumps(result.as_dict(), indent=2).encode() + b"\n")
+        with stdout_of(context):
+            machine = Machine.load(
+                guest,
+                memory,
+                needs.vcpus if vcpus is None else vcpus,
+                idle,
+                hlt,
+                at,
+                append=append,
+                modules=modules,
+                start=needs.start if start is None else start,
+                features=features,
+                tick=needs.tick if tick is None else tick,
+                console=None if as_json else to_stdout,
+                trace=_trace(trace, trace_from, trace_last),
+            )
+            result = machine.run(timeout, max_instructions)
+            if as_json:
+                to_stdout(json.dumps(result.as_dict(), indent=2).encode() + b"\n")
     except (AssemblyError, CapstoneMissingError, LoadError, ValueError) as error:
         raise click.UsageError(str(error), context) from None
     except KeyboardInterrupt:  # while it was loaded
         context.exit(STATUS[Outcome.INTERRUPTED])
-    except BrokenPipeError:  # whoever read it has seen enough
-        _give_up_stdout()
-        context.exit(1)
-    except OSError as error:
-        _give_up_stdout()
-        message = f"cannot write to standard output: {error.strerror}"
-        raise click.UsageError(message, context) from None
     if not as_json:
         if sys.stdout.isatty() and result.console and not result.console.endswith("\n"):
             click.echo()
@@ -241,16 +254,6 @@ def summary(result: Result) -> str:
         )
         lines.extend(work.failures)
     return "\n".join(lines)
-
-
-def _to_stdout(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _give_up_stdout() -> None:
-    """What is still in the buffer has nowhere to go, and Python would say so at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _trace(wanted: bool, first: int | None, last: int | None) -> Trace | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -131,6 +131,8 @@ class Machine:
         hlt: str = "block",
         at: int | str | None = None,
         *,
+        append: str = "",
+        modules: Sequence[str] = (),
         start: str = "all",
         features: Iterable[str] = (),
         tick: float = 0,
@@ -140,7 +142,7 @@ class Machine:
         """A machine with a guest in its memory and vCPUs about to run it (see `load_guest`).
 
         `start` says which begin with it: "all", or "bootstrap" for number 0 alone, which starts the
-        others by INIT and start-up IPIs (SDM vol. 3, 9.4).
+        others by INIT and start-up IPIs (SDM vol. 3, 9.4). A Multiboot kernel begins so always.
 
         Raises LoadError or AssemblyError for the guest, LoadError for another `start`, and what the
         constructor raises.
@@ -157,9 +159,10 @@ class Machine:
             console=console,
             trace=trace,
         )
-        cs, ip = load_guest(path, machine.memory, at)
-        for vcpu in machine.vcpus if start == "all" else machine.vcpus[:1]:
-            vcpu.start_real_mode(cs, ip)
+        guest = load_guest(path, machine.memory, at, append=append, modules=modules)
+        bootstrap = start == "bootstrap" or guest.bootstrap_only
+        for vcpu in machine.vcpus[:1] if bootstrap else machine.vcpus:
+            guest.start.apply(vcpu)
         return machine
 
     def interrupt(self, vector: int, vcpu: int = 0) -> None:

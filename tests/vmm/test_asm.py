@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import vmm.asm
-from vmm.asm import AssemblyError, assemble
+from vmm.asm import AssemblyError, assemble, assembly
 
 CODE16 = ".intel_syntax noprefix\n.code16\n"
 
@@ -131,3 +131,40 @@ assert assemble("nop") == b"\\x90"
 assert "x86core" not in sys.modules and "vmm" not in sys.modules
 """
     subprocess.run([sys.executable, "-I", "-c", script], check=True)
+
+
+def test_the_listing_has_the_lines_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "some.inc").write_text("hlt\n")
+    source = tmp_path / "guest.S"
+    source.write_text('#define BYTE 7\n\n#include "some.inc"\n.byte BYTE\n')
+    lines = [line.split() for line in assembly(source).listing.splitlines()]
+    assert ["1", "0000", "F4", "hlt"] in lines
+    assert ["4", "0001", "07", ".byte", "7"] in lines
+
+
+def test_warnings(tmp_path: Path) -> None:
+    source = tmp_path / "guest.S"
+    source.write_text('.warning "mind this"\n')
+    assert assembly(source).warnings.endswith("guest.S:1: Warning: mind this")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".skip 0x7FFFFFFF\n",  # a file of 2 GiB
+        ".rept 2000000000\nnop\n.endr\n",  # more memory than there is
+    ],
+)
+def test_source_that_wants_too_much(text: str) -> None:
+    with pytest.raises(AssemblyError, match=r"too much time, memory or disk|out of memory"):
+        assemble(text)
+
+
+def test_limits_that_are_lower_already() -> None:
+    script = """
+import resource
+from vmm.asm import assemble
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+assert assemble("nop") == b"\\x90"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,27 @@
+"""Guests: what their files are, checked and turned into what a machine needs. A file per format.
+
+`load_guest` puts one into memory and says how vCPUs start; `describe` only says what it is.
+"""
+
+from vmm.loader.errors import LoadError
+from vmm.loader.guest import Flat32Start, Format, Guest, RealModeStart, Segment
+from vmm.loader.load import describe, load_guest
+from vmm.loader.quantities import make_memory, parse_address, parse_size
+from vmm.loader.shipped import shipped_guests
+from vmm.loader.source import assemble_file
+
+__all__ = [
+    "Flat32Start",
+    "Format",
+    "Guest",
+    "LoadError",
+    "RealModeStart",
+    "Segment",
+    "assemble_file",
+    "describe",
+    "load_guest",
+    "make_memory",
+    "parse_address",
+    "parse_size",
+    "shipped_guests",
+]

@@ -1,0 +1,35 @@
+"""The guests that come with this package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vmm.asm import BOOT_ADDRESS, GUESTS
+from vmm.loader.errors import LoadError
+from vmm.loader.source import GNU_SUFFIX
+
+
+def shipped_guests() -> list[str]:
+    """The names by which the guests of this package can be loaded."""
+    return sorted(source.stem for source in GUESTS.glob(f"*{GNU_SUFFIX}"))
+
+
+def find(guest: str | Path, at: int | None) -> Path:
+    """The file to load: of a shipped guest the best that there is for `at`, or the path itself.
+
+    Raises LoadError when there is neither.
+    """
+    name, path = str(guest), Path(guest)
+    if name not in shipped_guests():
+        is_bare = name == path.stem
+        if not name or (is_bare and not os.path.lexists(path)):
+            raise LoadError(
+                f"there is no guest {name!r}: give a file, or the name of a shipped guest"
+                f" (those are: {', '.join(shipped_guests())})"
+            )
+        return path
+    source = GUESTS / f"{guest}{GNU_SUFFIX}"
+    built = source.with_suffix(".bin")
+    fresh = built.exists() and built.stat().st_mtime >= source.stat().st_mtime
+    return built if fresh and at in (None, BOOT_ADDRESS) else source
