@@ -32,6 +32,32 @@ FUSED_WITH_CMP_AND_JCC = (
     ("sub", "ri"),
 )
 
+#: What may stand second in a pair: 32-bit instructions that need only registers, as (handler, form,
+#: access), and what each is called there.
+SECONDS = {
+    **{
+        (handler, form, ""): f"{handler.rstrip('_')}_{form}"
+        for handler in ("add", "or_", "and_", "sub", "xor", "mov")
+        for form in ("rr", "ri")
+    },
+    ("inc", "r", ""): "inc",
+    ("dec", "r", ""): "dec",
+    ("not_", "r", ""): "not",
+    ("lea", "rm", "flat"): "lea",
+    ("lea", "rm", "flat_indexed"): "lea_indexed",
+}
+
+LOADS = (("mov", "rm", "flat"), ("mov", "rm", "flat_indexed"))
+
+#: What may stand first: the same, if nobody reads its flags, and loads.
+FIRSTS = (*(kind for kind in SECONDS if kind[0] != "not_"), *LOADS)
+
+#: Behind a load only: what it loaded goes back to memory.
+STORES = {("mov", "mr", "flat"): "store", ("mov", "mr", "flat_indexed"): "store_indexed"}
+
+#: Of all these, those that leave the flags alone.
+FLAGLESS = ("mov", "not_", "lea")
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -42,7 +68,7 @@ class Instance:
     width: int = 0  # bits, or 0
     access: str = ""  # flat flat_indexed segmented careful, or none
     dead: bool = False
-    behind: str = ""  # what is fused with it: jcc, cmp_rr_jcc, cmp_ri_jcc, or none
+    behind: str = ""  # fused with it: jcc, cmp_rr_jcc, cmp_ri_jcc, a name of SECONDS or STORES
     condition: int | None = None
 
     @property
@@ -104,6 +130,19 @@ def fused_pairs() -> Iterator[tuple[Instance, Instance, Instance]]:
                 second = Instance("cmp", compared, 32, behind="jcc", condition=condition)
                 behind = f"cmp_{compared}_jcc"
                 yield first, second, replace(first, behind=behind, condition=condition)
+    for kind in FIRSTS:
+        handler, form, access = kind
+        first = Instance(handler, form, 32, access, dead=handler not in FLAGLESS)
+        for second, behind in _behind(kind):
+            yield first, second, replace(first, behind=behind, dead=second.dead)
+
+
+def _behind(first: tuple[str, str, str]) -> Iterator[tuple[Instance, str]]:
+    """What may stand second in a pair with this one, its flags read or not, and its name there."""
+    for (handler, form, access), behind in (SECONDS | (STORES if first in LOADS else {})).items():
+        yield Instance(handler, form, 32, access), behind
+        if handler not in FLAGLESS:
+            yield Instance(handler, form, 32, access, dead=True), behind
 
 
 def all_instances() -> dict[str, Instance]:

@@ -34,7 +34,8 @@ destination in memory.
 `m` memory, `i` immediate, *implied* when it need not tell. Then operand widths in bits, where there
 is a choice. Then how memory is reached: *flat*, *flat_indexed* and *segmented* are quick, give up
 on anything unusual, and go to *careful*; *locked* is atomic. *no flags*: also without the flags
-that nobody reads. *then*: also together with these instructions behind it.
+that nobody reads. *then*: also together with these instructions behind it; *a pair*: with most that
+need only registers, or a load with the store behind it.
 """
 
 COLUMNS = ("opcode", "instruction", "handler", "arithmetic flags", "prefixes", "compiled forms")
@@ -58,8 +59,9 @@ def _followers() -> dict[Instance, list[str]]:
     followers: dict[Instance, list[str]] = {}
     for first, _, fused in fused_pairs():
         names = followers.setdefault(first, [])
-        if fused.behind not in names:
-            names.append(fused.behind)
+        name = fused.behind if "jcc" in fused.behind else "a pair"
+        if name not in names:
+            names.append(name)
     return followers
 
 

@@ -30,6 +30,8 @@ cdef extern from * nogil:
     #define atomic_swap_value(p, old, new_) __sync_val_compare_and_swap(p, old, new_)
     /* A pointer that the compiler need not compare with NULL. */
     #define never_null(p) ({ uint8_t *never_null_ = (p); if (!never_null_) __builtin_unreachable(); never_null_; })
+    /* A pointer that stands in its register from here on, so that what follows needs no second one. */
+    #define settled(p) ({ __typeof__(p) settled_ = (p); __asm__("" : "+r"(settled_)); settled_; })
     #define spin_pause() __builtin_ia32_pause()
     #define compiler_barrier() __asm__ __volatile__("" ::: "memory")
     #define trailing_zeros(x) ((uint32_t)__builtin_ctz(x))
@@ -70,6 +72,7 @@ cdef extern from * nogil:
     """
     bint likely(bint)
     bint unlikely(bint)
+    void* settled(void*)
     # The operand's own type is what the macro returns; uint64_t holds each of them.
     uint64_t atomic_load(void*)
     void atomic_store(void*, uint64_t)

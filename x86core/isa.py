@@ -150,7 +150,7 @@ TABLE = """
 8A       MOV Gb,Eb            mov                hot quiet
 8B       MOV Gv,Ev            mov                hot quiet
 8C       MOV Ev,Sw            mov_from_segment
-8D       LEA Gv,M             lea                quiet address
+8D       LEA Gv,M             lea                quiet address hot
 8E       MOV Sw,Ew            mov_to_segment     end
 8F/0     POP Ev               pop_operand
 90       NOP                  nop                quiet

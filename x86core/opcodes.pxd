@@ -87,7 +87,7 @@ cdef Handler handlers[MAX_INSTANCES]
 cdef Handler careful_handlers[MAX_INSTANCES]
 cdef uint8_t first_of_pair[MAX_INSTANCES]
 cdef uint8_t second_of_pair[MAX_INSTANCES]
-cdef uint16_t fused_pairs[128][64]      # by those two; 0 where they are not fused
+cdef uint16_t fused_pairs[128][128]      # by those two; 0 where they are not fused
 cdef uint16_t UNDEFINED, TOO_LONG, CHAIN
 
 cdef void register_instance(str name, Handler handler)

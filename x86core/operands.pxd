@@ -8,7 +8,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, 
 from x86core.blocks cimport jump_hash
 from x86core.opcodes cimport careful_handlers
 from x86core.dispatch cimport enter, fault, resolve_fallthrough, resolve_taken
-from x86core.intrinsics cimport likely, never_null, unlikely
+from x86core.intrinsics cimport likely, never_null, settled, unlikely
 from x86core.mmu cimport (FAULT, INTENT_READ, INTENT_WRITE, faulted, load_from, raise_exception, read_linear,
                           store_to, write_linear)
 from x86core.segmentation cimport segment_address
@@ -21,7 +21,13 @@ from x86core.variant cimport ACCESS, CAREFUL, FLAT, FLAT_INDEXED, FORM, FORM_M, 
 
 cdef inline int next(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
     """The instruction behind this one."""
-    insn += 1
+    insn = <Insn*>settled(insn + 1)
+    return insn.handler(cpu, insn, result, carries, carry)
+
+
+cdef inline int begin(CPU* cpu, Block* block, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
+    """The first instruction of a block."""
+    cdef Insn* insn = <Insn*>settled(&block.insns[0])
     return insn.handler(cpu, insn, result, carries, carry)
 
 
@@ -36,7 +42,7 @@ cdef inline int follow_taken(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
     cpu.retired += block.count
     if unlikely(cpu.retired > cpu.stop_at):
         return resolve_taken(cpu, insn, result, carries, carry)
-    return block.insns.handler(cpu, block.insns, result, carries, carry)
+    return begin(cpu, block, result, carries, carry)
 
 
 cdef inline int follow_fallthrough(CPU* cpu, Insn* insn, int64_t result, uint32_t carries,
@@ -46,7 +52,7 @@ cdef inline int follow_fallthrough(CPU* cpu, Insn* insn, int64_t result, uint32_
     cpu.retired += block.count
     if unlikely(cpu.retired > cpu.stop_at):
         return resolve_fallthrough(cpu, insn, result, carries, carry)
-    return block.insns.handler(cpu, block.insns, result, carries, carry)
+    return begin(cpu, block, result, carries, carry)
 
 
 cdef inline int jump(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry,
@@ -58,7 +64,7 @@ cdef inline int jump(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
         block = entry.block
         cpu.retired += block.count
         if likely(cpu.retired <= cpu.stop_at):
-            return block.insns.handler(cpu, block.insns, result, carries, carry)
+            return begin(cpu, block, result, carries, carry)
         cpu.retired -= block.count
     cpu.eip = eip
     return enter(cpu, insn, result, carries, carry)

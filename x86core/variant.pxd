@@ -29,12 +29,32 @@ cdef enum:
 
     DEAD = 1 << 7               # nobody reads the arithmetic flags that this instruction leaves
 
-    # What stands behind the instruction and is part of it; its condition is in the upper bits.
+    # What stands behind the instruction and is part of it. The condition of a jump is in the upper bits; for the
+    # others (pair.pxd) DEAD is about their flags.
     THEN_JCC = 1 << 8
     THEN_CMP_RR_JCC = 2 << 8
     THEN_CMP_RI_JCC = 3 << 8
-    THEN = 3 << 8
-    CONDITION_SHIFT = 10
+    THEN_ADD_RR = 4 << 8
+    THEN_ADD_RI = 5 << 8
+    THEN_OR_RR = 6 << 8
+    THEN_OR_RI = 7 << 8
+    THEN_AND_RR = 8 << 8
+    THEN_AND_RI = 9 << 8
+    THEN_SUB_RR = 10 << 8
+    THEN_SUB_RI = 11 << 8
+    THEN_XOR_RR = 12 << 8
+    THEN_XOR_RI = 13 << 8
+    THEN_MOV_RR = 14 << 8
+    THEN_MOV_RI = 15 << 8
+    THEN_INC = 16 << 8
+    THEN_DEC = 17 << 8
+    THEN_NOT = 18 << 8
+    THEN_LEA = 19 << 8
+    THEN_LEA_INDEXED = 20 << 8
+    THEN_STORE = 21 << 8
+    THEN_STORE_INDEXED = 22 << 8
+    THEN = 31 << 8
+    CONDITION_SHIFT = 13
 
 
 cdef inline int width(int v) noexcept nogil:

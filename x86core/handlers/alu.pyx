@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from x86core.arithmetic cimport ADC, ADD, AND, OR, SBB, SUB, XOR, Outcome, arithmetic, sign_extend, step
 from x86core.flags cimport condition
 from x86core.operands cimport *
+from x86core.pair cimport is_pair, run_pair
 from x86core.state cimport CPU, Insn
 from x86core.variant cimport *
 
@@ -83,6 +84,8 @@ cdef inline int binary(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
         a = <uint32_t>operand
         b = truncate(insn.immediate, v)
     outcome = arithmetic(operation, a, b, carry, v)
+    if is_pair(v):
+        return run_pair(cpu, insn, result, carries, carry, v, insn.rm, <uint32_t>outcome.result)
     if to_memory:
         if unlikely(store(cpu, insn, v, at, <uint32_t>outcome.result)):
             return fault(cpu, insn, result, carries, carry)
@@ -113,6 +116,8 @@ cdef inline int unary(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
     else:
         operand = get_register(cpu, insn.rm, v)
     outcome = step(by, <uint32_t>operand, carry, v)
+    if is_pair(v):
+        return run_pair(cpu, insn, result, carries, carry, v, insn.rm, <uint32_t>outcome.result)
     if is_memory(v):
         if unlikely(store(cpu, insn, v, at, <uint32_t>outcome.result)):
             return fault(cpu, insn, result, carries, carry)

@@ -4,6 +4,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t, u
 from x86core.flags cimport condition
 from x86core.intrinsics cimport spin_pause
 from x86core.operands cimport *
+from x86core.pair cimport is_pair, run_pair
 from x86core.segmentation cimport load_segment
 from x86core.state cimport CPU, CS, EAX, EBX, EDX, EXCEPTION_UD, Insn, SS
 from x86core.variant cimport *
@@ -13,11 +14,11 @@ cdef inline int mov(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
     cdef int form = v & FORM
     cdef uint8_t* at
     cdef uint64_t operand
-    if form == FORM_RR:
-        set_register(cpu, insn.rm, get_register(cpu, insn.reg, v), v)
-        return next(cpu, insn, result, carries, carry)
-    if form == FORM_RI:
-        set_register(cpu, insn.rm, insn.immediate, v)
+    if form == FORM_RR or form == FORM_RI:
+        operand = get_register(cpu, insn.reg, v) if form == FORM_RR else insn.immediate
+        if is_pair(v):
+            return run_pair(cpu, insn, result, carries, carry, v, insn.rm, <uint32_t>operand)
+        set_register(cpu, insn.rm, <uint32_t>operand, v)
         return next(cpu, insn, result, carries, carry)
     at = locate(cpu, insn, v, INTENT_READ if form == FORM_RM else INTENT_WRITE)
     if unlikely(at == NULL):
@@ -26,6 +27,8 @@ cdef inline int mov(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
         operand = load(cpu, insn, v, at, INTENT_READ)
         if unlikely(faulted(operand)):
             return fault(cpu, insn, result, carries, carry)
+        if is_pair(v):
+            return run_pair(cpu, insn, result, carries, carry, v, insn.reg, <uint32_t>operand)
         set_register(cpu, insn.reg, <uint32_t>operand, v)
         return next(cpu, insn, result, carries, carry)
     operand = get_register(cpu, insn.reg, v) if form == FORM_MR else insn.immediate
@@ -74,7 +77,10 @@ cdef inline int movsx_word(CPU* cpu, Insn* insn, int64_t result, uint32_t carrie
 
 
 cdef inline int lea(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    set_register(cpu, insn.reg, effective_address(cpu, insn, v), v)
+    cdef uint32_t address = effective_address(cpu, insn, v)
+    if is_pair(v):
+        return run_pair(cpu, insn, result, carries, carry, v, insn.reg, address)
+    set_register(cpu, insn.reg, address, v)
     return next(cpu, insn, result, carries, carry)
 
 
