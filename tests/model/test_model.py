@@ -74,7 +74,8 @@ def test_statements_that_nothing_executes_are_told(tmp_path: Path) -> None:
     outcome = spin.explore(_BY_NAME["kicks"], tmp_path)
     left = {line.function for line in outcome.statements - outcome.executed}
     assert left >= {"trigger", "release", "finish_mwait"}
-    assert not left & {"wait_for_interrupt", "attend", "park"}
+    executed = {line.function for line in outcome.executed}
+    assert executed >= {"wait_for_interrupt", "attend", "park"}
 
 
 @with_spin
