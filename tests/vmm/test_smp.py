@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from tests.vmm.conftest import WriteGuest
 from vmm import HLT_CHOICES, MWAIT_CHOICES, LoadError, Machine, Outcome, Result
-from vmm.cli import NEEDS, cli
+from vmm.cli import cli
+from vmm.loader import NEEDS
 from x86core import MP_STATE_HALTED
 
 TIMEOUT = 60.0

@@ -7,14 +7,16 @@ from vmm.loader.errors import LoadError
 from vmm.loader.guest import Flat32Start, Format, Guest, RealModeStart, Segment
 from vmm.loader.load import describe, load_guest
 from vmm.loader.quantities import make_memory, parse_address, parse_size
-from vmm.loader.shipped import shipped_guests
+from vmm.loader.shipped import NEEDS, Needs, shipped_guests
 from vmm.loader.source import assemble_file
 
 __all__ = [
+    "NEEDS",
     "Flat32Start",
     "Format",
     "Guest",
     "LoadError",
+    "Needs",
     "RealModeStart",
     "Segment",
     "assemble_file",

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmm.asm import BOOT_ADDRESS, GUESTS
 from vmm.loader.errors import LoadError
 from vmm.loader.source import GNU_SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a guest needs of its machine: the defaults of the options of `run` of these names."""
+
+    vcpus: int = 1
+    start: str = "all"
+    tick: float = 0
+
+
+#: Shipped guests that need something else than most.
+NEEDS = {
+    "idle": Needs(tick=10),
+    "pair": Needs(vcpus=2),
+    "smp": Needs(vcpus=4, start="bootstrap"),
+}
 
 
 def shipped_guests() -> list[str]:

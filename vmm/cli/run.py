@@ -1,18 +1,16 @@
-"""The command line: `python -m vmm run GUEST`."""
+"""The command that runs a guest: `python -m vmm run GUEST`."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from functools import partial
 
 import click
 
 from vmm.asm import AssemblyError
-from vmm.guest_cli import asm, info
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
-from vmm.loader import LoadError
+from vmm.loader import NEEDS, LoadError, Needs
 from vmm.machine import MOST_INSTRUCTIONS, START_CHOICES, Machine
 from vmm.output import stdout_of, to_stdout
 from vmm.result import Outcome, Result
@@ -31,23 +29,6 @@ STATUS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a guest needs of its machine: the defaults of the options of these names."""
-
-    vcpus: int = 1
-    start: str = "all"
-    tick: float = 0
-
-
-#: Shipped guests that need something else than most.
-NEEDS = {
-    "idle": Needs(tick=10),
-    "pair": Needs(vcpus=2),
-    "smp": Needs(vcpus=4, start="bootstrap"),
-}
-
-
 def _default(option: str) -> str:
     """The default of an option for its help, with those of the shipped guests that differ."""
     usual = getattr(Needs(), option)
@@ -60,16 +41,7 @@ def _explain(choices: dict[str, Choice]) -> str:
     return "; ".join(f"{choice.name} = {choice.summary}" for choice in choices.values())
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
-    """A virtual machine monitor for tiny x86 guests."""
-
-
-cli.add_command(info)
-cli.add_command(asm)
-
-
-@cli.command()
+@click.command()
 @click.argument("guest")
 @click.option(
     "--memory", default="16M", show_default=True, help="Guest RAM: bytes, or with K, M, G."
