@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from vmm.cli.caps import caps
+from vmm.cli.examples import examples
 from vmm.cli.guest_files import asm, info
 from vmm.cli.run import run
 
@@ -13,7 +15,7 @@ def cli() -> None:
     """A virtual machine monitor for tiny x86 guests."""
 
 
-for command in (run, info, asm):
+for command in (run, examples, info, asm, caps):
     cli.add_command(command)
 
 __all__ = ["cli"]

@@ -72,6 +72,7 @@ def asm(context: click.Context, source: Path, output: Path, at: str | None, list
     \b
     Examples:
       python -m vmm asm boot.S -o boot.bin
+      python -m vmm asm boot.S -o boot.bin --at 0x8000
       python -m vmm asm boot.asm -o boot.bin --listing
     """
     try:

@@ -9,6 +9,7 @@ from functools import partial
 import click
 
 from vmm.asm import AssemblyError
+from vmm.cpuid import FEATURE_CHOICES
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import NEEDS, LoadError, Needs
 from vmm.machine import MOST_INSTRUCTIONS, START_CHOICES, Machine
@@ -60,9 +61,9 @@ def _explain(choices: dict[str, Choice]) -> str:
 @click.option(
     "--feature",
     "features",
-    type=click.Choice(("monitorx", "waitpkg")),
+    type=click.Choice(list(FEATURE_CHOICES)),
     multiple=True,
-    help="Have CPUID offer MONITORX and MWAITX, or UMONITOR, UMWAIT and TPAUSE. Repeatable.",
+    help=f"Have CPUID offer {', or '.join(FEATURE_CHOICES.values())}. Repeatable.",
 )
 @click.option(
     "--idle",
@@ -168,9 +169,12 @@ def run(
     Examples:
       python -m vmm run hello
       python -m vmm run vmm/guests/protected.S --memory 1M --json
-      python -m vmm run smp --vcpus 8 --idle adaptive
+      python -m vmm run smp --vcpus 8 --start bootstrap --idle adaptive --hlt poll
+      python -m vmm run idle --tick 1000
+      python -m vmm run guest.asm --feature monitorx --feature waitpkg
       python -m vmm run boot.bin --at 0x8000 --timeout 5
-      python -m vmm run boot.bin --trace-last 20
+      python -m vmm run boot.bin --max-instructions 1000000 --trace-last 20
+      python -m vmm run boot.bin --trace --trace-from 500
       python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
     """
     needs = NEEDS.get(guest, Needs())

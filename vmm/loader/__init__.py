@@ -7,7 +7,7 @@ from vmm.loader.errors import LoadError
 from vmm.loader.guest import Flat32Start, Format, Guest, RealModeStart, Segment
 from vmm.loader.load import describe, load_guest
 from vmm.loader.quantities import make_memory, parse_address, parse_size
-from vmm.loader.shipped import NEEDS, Needs, shipped_guests
+from vmm.loader.shipped import NEEDS, Needs, shipped_guests, source_of, summary_of
 from vmm.loader.source import assemble_file
 
 __all__ = [
@@ -26,4 +26,6 @@ __all__ = [
     "parse_address",
     "parse_size",
     "shipped_guests",
+    "source_of",
+    "summary_of",
 ]

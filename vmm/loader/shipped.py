@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,25 @@ def shipped_guests() -> list[str]:
     return sorted(source.stem for source in GUESTS.glob(f"*{GNU_SUFFIX}"))
 
 
+def source_of(name: str) -> Path:
+    """The source of a shipped guest. Raises LoadError when there is none of that name."""
+    if name not in shipped_guests():
+        raise LoadError(
+            f"there is no guest {name!r} (the shipped ones are: {', '.join(shipped_guests())})"
+        )
+    return GUESTS / f"{name}{GNU_SUFFIX}"
+
+
+def summary_of(name: str) -> str:
+    """What a shipped guest shows: the first paragraph of its source's head comment.
+
+    Raises LoadError when there is none of that name.
+    """
+    lines = source_of(name).read_text(encoding="utf-8").splitlines()
+    paragraph = itertools.takewhile(lambda line: line.removeprefix("//").strip(), lines)
+    return " ".join(line.removeprefix("//").strip() for line in paragraph)
+
+
 def find(guest: str | Path, at: int | None) -> Path:
     """The file to load: of a shipped guest the best that there is for `at`, or the path itself.
 
@@ -47,7 +67,7 @@ def find(guest: str | Path, at: int | None) -> Path:
                 f" (those are: {', '.join(shipped_guests())})"
             )
         return path
-    source = GUESTS / f"{guest}{GNU_SUFFIX}"
+    source = source_of(name)
     built = source.with_suffix(".bin")
     fresh = built.exists() and built.stat().st_mtime >= source.stat().st_mtime
     return built if fresh and at in (None, BOOT_ADDRESS) else source
