@@ -18,7 +18,7 @@ help:
 	@echo 'make test   build, then run the tests'
 	@echo 'make bench  build, then the micro-benchmarks, side by side with Unicorn'
 	@echo 'make lint   ruff, mypy and cython-lint'
-	@echo 'make docs   the table of instructions, into build/docs'
+	@echo 'make docs   this documentation with the API and the instructions, into build/docs'
 	@echo 'make clean  remove everything that was built'
 	@echo
 	@echo 'Longer suites:'
@@ -46,10 +46,12 @@ lint: build
 	$(BIN)/mypy
 	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint x86core
 
+# The packages are those of the extra `docs`; to install the extra would build the core again.
 docs: build
-	@mkdir -p build/docs
-	$(BIN)/python -m x86core.instruction_table > build/docs/instructions.md
-	@echo 'build/docs/instructions.md'
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+	    | $(BIN)/python -m pip install --quiet --requirement /dev/stdin
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo 'build/docs/index.html'
 
 differential: build
 	$(BIN)/python -m tests.differential --seconds $(SECONDS)

@@ -1,6 +1,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+#: The most bytes that a memory can have: 4 GiB less 64 MiB, in which the APICs lie.
 MAX_MEMORY: int
 
 class Memory:
