@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from click.testing import CliRunner
+
+import bench.cli
+import vmm.cli
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: How commands begin that are not run here, and why. Their options and targets are looked up.
@@ -20,6 +25,9 @@ NOT_RUN = {
     "python -m bench": "takes minutes",
     "python -m tests.": "takes minutes; the tests of that folder run a short one",
 }
+
+#: Modules whose help can be had without a new process.
+_CLICK = {"vmm": vmm.cli.cli, "bench": bench.cli.cli}
 
 #: No command of the documentation takes longer.
 _TIMEOUT = 60.0
@@ -131,6 +139,10 @@ def _subcommands(module: str, words: list[str]) -> list[str]:
 
 @cache
 def _help(module: str, *commands: str) -> str:
+    if module in _CLICK:
+        result = CliRunner().invoke(_CLICK[module], [*commands, "--help"])
+        assert result.exit_code == 0, f"{module} {' '.join(commands)} --help: {result.stderr}"
+        return result.stdout
     done = subprocess.run(
         [sys.executable, "-m", module, *commands, "--help"],
         cwd=ROOT,
