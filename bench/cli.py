@@ -127,6 +127,7 @@ cli.add_command(wake_command)
 )
 @click.option(
     "--tasks-per-second",
+    metavar="RATE",
     type=_Seconds(min=0, min_open=True, max=100_000),
     default=_LAB.tasks_per_second,
     show_default=True,
@@ -159,6 +160,8 @@ def lab_command(
     Examples:
       python -m bench lab
       python -m bench lab --policies nop,fault --seconds 2 --json rows.json
+      python -m bench lab --policies fault --handoffs 1000000 --false-stores 0
+      python -m bench lab --quiet-seconds 3 --tasks-per-second 1000
     """
     settings = lab.Settings(seconds, quiet_seconds, handoffs, false_stores, tasks_per_second)
     rows: list[lab.Row] = []
@@ -226,6 +229,7 @@ def core_command(
     Examples:
       python -m bench core
       python -m bench core --json --repeats 5 > core.json
+      python -m bench core --no-peer --exits 2000000 --seconds 2
     """
     settings = core.Settings(repeats, exits, seconds, peer=not no_peer)
     peer = None

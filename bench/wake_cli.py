@@ -36,7 +36,7 @@ _DEFAULT = wake.Settings()
     type=click.IntRange(1, 1000),
     default=_DEFAULT.waiters,
     show_default=True,
-    help="vCPUs that wait, each on a page of its own, while another one stores.",
+    help="Waiting vCPUs, each on a page of its own, while another one stores.",
 )
 @click.pass_context
 def wake_command(context: click.Context, as_json: bool, repeats: int, waiters: int) -> None:
@@ -50,6 +50,7 @@ def wake_command(context: click.Context, as_json: bool, repeats: int, waiters: i
     Examples:
       python -m bench wake
       python -m bench wake --json --repeats 10 > wake.json
+      python -m bench wake --waiters 1000
     """
     rows: list[wake.Row] = []
     failure: Exception | None = None

@@ -10,14 +10,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from vmm.cli import cli
+import bench.cli
+import vmm.cli
 
-PROGRAM = "python -m vmm "
+PROGRAMS = {"vmm": vmm.cli.cli, "bench": bench.cli.cli}
 
 
-def commands(
-    group: click.Group = cli, path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, click.Command]]:
+def commands(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
     """All of them with their names, those inside groups too."""
     for name, command in group.commands.items():
         yield " ".join((*path, name)), command
@@ -25,12 +24,16 @@ def commands(
             yield from commands(command, (*path, name))
 
 
-COMMANDS = dict(commands())
+COMMANDS = {
+    name: command
+    for program, group in PROGRAMS.items()
+    for name, command in commands(group, (program,))
+}
 
 
 def examples(command: click.Command) -> list[str]:
-    """The lines of its help that a user can type."""
-    return re.findall(rf"^ *{PROGRAM}(.+)$", command.help or "", re.MULTILINE)
+    """The lines of its help that a user can type, without what is the same in all."""
+    return re.findall(r"^ *python -m (.+)$", command.help or "", re.MULTILINE)
 
 
 def options() -> Iterator[tuple[str, click.Option]]:
@@ -41,12 +44,14 @@ def options() -> Iterator[tuple[str, click.Option]]:
 
 
 def test_the_commands_are_there() -> None:
-    assert set(COMMANDS) >= {"run", "asm", "info", "caps", "examples", "examples show"}
+    vmm_commands = {"vmm run", "vmm asm", "vmm info", "vmm caps", "vmm examples show"}
+    assert set(COMMANDS) >= vmm_commands | {"bench lab", "bench core", "bench wake"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_explained(name: str) -> None:
-    result = CliRunner().invoke(cli, [*name.split(), "--help"])
+    program, *words = name.split()
+    result = CliRunner().invoke(PROGRAMS[program], [*words, "--help"])
     assert result.exit_code == 0
     assert examples(COMMANDS[name]), "its help has no example"
     assert max(map(len, result.stdout.splitlines())) <= 100
@@ -72,12 +77,12 @@ def test_every_example_can_be_typed(line: str) -> None:
 
 def parse(words: list[str]) -> None:
     """Raises what click does for options and values that a command does not take."""
-    name = next(each for n in (2, 1) if (each := " ".join(words[:n])) in COMMANDS)
+    name = next(each for n in (3, 2) if (each := " ".join(words[:n])) in COMMANDS)
     COMMANDS[name].make_context(name, words[len(name.split()) :])
 
 
 def test_parse_tells_what_is_wrong() -> None:
     with pytest.raises(click.UsageError, match="No such option"):
-        parse(["run", "hello", "--frobnicate"])
+        parse(["vmm", "run", "hello", "--frobnicate"])
     with pytest.raises(click.UsageError, match="is not one of"):
-        parse(["examples", "show", "hallo"])
+        parse(["vmm", "examples", "show", "hallo"])
