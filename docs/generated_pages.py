@@ -31,7 +31,7 @@ _VMM_PARTS = {
     "Clocks": "vmm.clock",
     "Consoles": "vmm.console",
     "Traces": "vmm.trace",
-    "What there is": "vmm.capabilities",
+    "What there is": "vmm.inventory",
 }
 
 

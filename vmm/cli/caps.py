@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vmm.capabilities import capabilities
+from vmm.inventory import inventory
 from vmm.output import stdout_of
 
 _WIDTH = 100
@@ -27,7 +27,7 @@ def caps(context: click.Context, as_json: bool) -> None:
       python -m vmm caps
       python -m vmm caps --json
     """
-    found = capabilities()
+    found = inventory()
     with stdout_of(context):
         if as_json:
             click.echo(json.dumps(found, indent=2))

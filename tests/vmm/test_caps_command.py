@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 import x86core
 from vmm import Machine, idle_policy
-from vmm.capabilities import capabilities
 from vmm.cli import cli
 from vmm.cpuid import FEATURE_CHOICES, cpuid, feature_flags
+from vmm.inventory import inventory
 from vmm.loader import Format
 
 KERNEL_HEADER = Path("/usr/include/linux/kvm.h")
@@ -90,7 +90,7 @@ def test_kinds_of_guests(found: dict[str, Any]) -> None:
 
 def test_a_missing_tool_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = capabilities()
+    found = inventory()
     assert {each["format"] for each in found["guests"] if not each["available"]} == {
         "GNU as source (.S)",
         "nasm source (.asm)",
@@ -106,7 +106,7 @@ def test_a_tool_that_fails_has_no_version(tmp_path: Path, monkeypatch: pytest.Mo
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert capabilities()["versions"]["nasm"] is None
+    assert inventory()["versions"]["nasm"] is None
 
 
 def test_text_for_people(found: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ _VERSION_OPTION = {"nasm": "-v"}
 _PACKAGES = ("x86core", "numpy", "click", "pyelftools", "capstone")
 
 
-def capabilities() -> dict[str, Any]:
+def inventory() -> dict[str, Any]:
     """All of it, in types that JSON knows. Memory is in bytes; a version is null where there is
     none.
     """
