@@ -20,7 +20,7 @@ class Lockstep:
         """Guest time in nanoseconds of the vCPU whose turn it is: in the middle of its turn later than `time`."""
     @property
     def trace_hash(self) -> int:
-        """A hash over the state of each vCPU behind each turn in which it did not only wait; 64 bits."""
+        """A hash over the state of each vCPU at each exit and behind each turn but those spent waiting; 64 bits."""
     def stop(self) -> None:
         """Make the run() under way, or else the next one, return (None, EXIT_INTR) between two turns.
 

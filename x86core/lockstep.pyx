@@ -92,7 +92,7 @@ cdef class Lockstep:
 
     @property
     def trace_hash(self):
-        """A hash over the state of each vCPU behind each turn in which it did not only wait; 64 bits."""
+        """A hash over the state of each vCPU at each exit and behind each turn but those spent waiting; 64 bits."""
         return self.hash
 
     @property
@@ -169,7 +169,8 @@ cdef class Lockstep:
             self.unchecked = 0
             with nogil:
                 reason = self.go_on(until_at)
-            PyErr_CheckSignals()
+            if reason == EXIT_SIGNAL:
+                PyErr_CheckSignals()    # only here, or an exit could be lost
         if reason == REASON_TURN_CUT:
             return self.owners[self.position], EXIT_LIMIT
         if reason == EXIT_LIMIT or reason == EXIT_IDLE:
@@ -248,16 +249,17 @@ cdef class Lockstep:
         self.left = max(self.left, 0)
         if reason == EXIT_LIMIT and self.left and cpu.retired >= self.most:
             return REASON_TURN_CUT
+        # Who only waits adds nothing: how often it is asked is no matter of the guest.
+        if cpu.retired != before or reason != EXIT_IDLE:
+            self.mix(cpu, reason)
         if reason != EXIT_LIMIT and reason != EXIT_IDLE:
             note_exit(cpu, reason)
-        elif cpu.retired != before or reason == EXIT_LIMIT:
-            self.mix(cpu)           # who only waits does not: how often it is asked is no matter of the guest
         return reason
 
-    cdef void mix(self, CPU* cpu) noexcept nogil:
-        """Make the state of a vCPU part of the hash."""
+    cdef void mix(self, CPU* cpu, int reason) noexcept nogil:
+        """Make the state of a vCPU, and why it stopped, part of the hash."""
         cdef int number
-        self.hash = mixed(mixed(mixed(self.hash, cpu.index), cpu.retired), cpu.eip)
+        self.hash = mixed(mixed(mixed(mixed(self.hash, cpu.index), reason), cpu.retired), cpu.eip)
         for number in range(8):
             self.hash = mixed(self.hash, cpu.gpr[number])
         self.hash = mixed(self.hash, get_eflags(cpu))
