@@ -74,6 +74,8 @@ class InTurn:
             self._loops[vcpu].handle(reason)
         elif reason == EXIT_IDLE:
             self._all_wait()
+        elif self.turns.time >= _NEVER:
+            self._end(Outcome.INTERNAL_ERROR, "guest time has reached its end")
         elif reason == EXIT_LIMIT and len(self._work):
             self._serve()
 

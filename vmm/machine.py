@@ -17,6 +17,8 @@ from vmm.loader import LoadError, load_guest, make_memory
 from vmm.lockstep import InTurn
 from vmm.loop import Loop, location
 from vmm.result import Outcome, Result, VCPUResult
+from vmm.saved_machine import constructor_arguments, restore_machine, save_machine
+from vmm.snapshot import SnapshotError, read_snapshot, write_snapshot
 from vmm.threads import Threads
 from vmm.tick import Ticker, VirtualTicker
 from vmm.trace import Trace
@@ -84,6 +86,7 @@ class Machine:
         if trace and clock == "virtual":
             raise LoadError("there is no trace of a machine with virtual time: use the wall clock")
         policy, features = idle_policy(idle, hlt), tuple(features)
+        self.tick = tick
         self.work = WorkQueue()
         self.memory = make_memory(memory, virtual_time=clock == "virtual")
         self.vcpus = tuple(VCPU(self.memory, index) for index in range(_count(vcpus)))
@@ -109,7 +112,7 @@ class Machine:
         self._console = console
         self._trace = trace
         self._printed = bytearray()
-        self._started = False
+        self._started = self._running = False
         self.runner: Threads | InTurn
         if clock == "virtual":
             self.clock = VirtualClock()
@@ -172,6 +175,32 @@ class Machine:
             guest.start.apply(vcpu)
         return machine
 
+    def save(self, path: str | Path) -> None:
+        """Write the machine to a file, whole or not at all, before its run or after it.
+
+        That is the state of all but the host's: no deferred work, no console, no trace, nor what
+        was printed. Raises SnapshotError when the file cannot be written, RuntimeError while the
+        machine runs.
+        """
+        if self._running:
+            raise RuntimeError("the machine runs: save it when `run` has returned")
+        write_snapshot(path, save_machine(self))
+
+    @classmethod
+    def restore(cls, path: str | Path, *, console: Callable[[bytes], object] | None = None) -> Self:
+        """A machine that goes on where the saved one was; in virtual time, bit for bit.
+
+        Raises SnapshotError when the file cannot be read, is damaged, of another version, or holds
+        no machine.
+        """
+        snapshot = read_snapshot(path)
+        try:
+            machine = cls(**constructor_arguments(snapshot), console=console)
+            restore_machine(machine, snapshot)
+        except ValueError as error:
+            raise SnapshotError(f"{path} holds no machine: {error}") from None
+        return machine
+
     def interrupt(self, vector: int, vcpu: int = 0) -> None:
         """Make a maskable external interrupt pending, from any thread.
 
@@ -197,11 +226,12 @@ class Machine:
             )
         if self._started:
             raise RuntimeError("a machine runs once: load another one")
-        self._started = True
+        self._started = self._running = True
         start = perf_counter()
         try:
             self.runner.run(timeout, max_instructions)
         finally:
+            self._running = False
             if self._trace is not None:
                 self._trace.finish()
         return self._result(perf_counter() - start)
