@@ -13,6 +13,7 @@ from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, IdlePolicy, idle_policy
 from vmm.loader import Guest, LoadError, describe
 from vmm.machine import Machine
 from vmm.result import Outcome, Result, VCPUResult
+from vmm.snapshot import SnapshotError
 from vmm.work import WorkQueue, WorkReport
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Machine",
     "Outcome",
     "Result",
+    "SnapshotError",
     "VCPUResult",
     "WorkQueue",
     "WorkReport",

@@ -55,8 +55,8 @@ class Loop:
         self._end = end
         self._wake: select.poll | None = None
         self._handlers: dict[int, Callable[[], None]] = {
-            kvm.KVM_EXIT_MWAIT: self._attend,
-            kvm.KVM_EXIT_INTR: self._attend,
+            kvm.KVM_EXIT_MWAIT: self.attend,
+            kvm.KVM_EXIT_INTR: self.attend,
             kvm.KVM_EXIT_HLT: self._halted,
             kvm.KVM_EXIT_IO: self._port,
             kvm.KVM_EXIT_MMIO: self._open_bus,
@@ -81,6 +81,12 @@ class Loop:
             if reason == idle and not self.attention:
                 continue
             handlers.get(reason, unknown)()
+
+    def handle(self, reason: int) -> None:
+        """Deal with an exit of the vCPU. Whoever enters it also waits while it is idle."""
+        self.exits[reason] = self.exits.get(reason, 0) + 1
+        if reason not in (kvm.KVM_EXIT_MWAIT, kvm.KVM_EXIT_HLT) or self.attention:
+            self._handlers.get(reason, self._unknown)()
 
     def stop(self) -> None:
         """Let `run` return. From any thread."""
@@ -118,7 +124,7 @@ class Loop:
 
     def _halted(self) -> None:
         if self.attention:
-            self._attend()
+            self.attend()
         else:
             # The policy is that HLT exits, so it is here and not in the core that the vCPU waits.
             if self._wake is None:
@@ -126,7 +132,8 @@ class Loop:
                 self._wake.register(self.vcpu.wake_fd, select.POLLIN)
             self._wake.poll()
 
-    def _attend(self) -> None:
+    def attend(self) -> None:
+        """Do the work that is queued, and give the guest its idle policy back."""
         # The flag first, the queue last: work that arrives meanwhile is seen or raises it again.
         self.attention = False
         self._policy.apply(self.vcpu)

@@ -1,31 +1,29 @@
-"""A machine: memory, vCPUs and devices, and one host thread per vCPU while it runs."""
+"""A machine: memory, vCPUs and devices, and who runs them."""
 
 from __future__ import annotations
 
-import select
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from time import perf_counter, thread_time
+from time import perf_counter
 from typing import Self
 
-from vmm import kvm
+from vmm.clock import VirtualClock
 from vmm.devices import DebugConsole, DebugExit, Ports
+from vmm.ending import Ending
 from vmm.idle import idle_policy
 from vmm.loader import LoadError, load_guest, make_memory
+from vmm.lockstep import InTurn
 from vmm.loop import Loop, location
 from vmm.result import Outcome, Result, VCPUResult
-from vmm.tick import Ticker
+from vmm.saved_machine import constructor_arguments, restore_machine, save_machine
+from vmm.snapshot import SnapshotError, read_snapshot, write_snapshot
+from vmm.threads import Threads
+from vmm.tick import Ticker, VirtualTicker
 from vmm.trace import Trace
 from vmm.work import WorkQueue
 from x86core import EXIT_NAMES, MAX_VCPUS, VCPU
-
-#: How often the machine looks whether all of its vCPUs have halted for good.
-_CHECK_SECONDS = 0.02
-
-_EFLAGS_IF = 1 << 9
 
 #: More than any run retires.
 MOST_INSTRUCTIONS = 2**60
@@ -33,6 +31,10 @@ MOST_INSTRUCTIONS = 2**60
 #: Which vCPUs begin with the guest's first byte: every one, or number 0, the bootstrap processor,
 #: while the others, the application processors, wait for a start-up IPI.
 START_CHOICES = ("all", "bootstrap")
+
+#: What guest time follows: the host's, with a thread for each vCPU, or the instructions, with all
+#: vCPUs in turn on one.
+CLOCK_CHOICES = ("wall", "virtual")
 
 #: Outcomes that no vCPU brought about; there each one's whereabouts explain.
 _FROM_OUTSIDE = (Outcome.ALL_HALTED, Outcome.TIMEOUT, Outcome.INTERRUPTED)
@@ -44,19 +46,6 @@ _WAITING = {
     "start": "waiting for a start-up IPI",
 }
 
-_NOT_STARTED = (kvm.KVM_MP_STATE_UNINITIALIZED, kvm.KVM_MP_STATE_INIT_RECEIVED)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """Why the machine ends, and what each vCPU waited for just before."""
-
-    outcome: Outcome
-    explanation: str
-    exit_code: int | None
-    waiting: tuple[str, ...]
-    failure: BaseException | None
-
 
 class Machine:
     """RAM of `memory` (bytes or "16M"), `vcpus` vCPUs, the debug console and the exit port.
@@ -64,6 +53,9 @@ class Machine:
     `idle` and `hlt` name the policies for MWAIT and HLT (`vmm.idle`). `tick` is the rate in Hz at
     which vCPU 0 gets interrupt 0x20, 0 for never. `console` is given what the guest prints, as it
     does. `trace` gets every step of every vCPU. `threads` are those of the vCPUs, once it runs.
+
+    `clock` is "wall" (`vmm.threads`) or "virtual" (`vmm.lockstep`): then the vCPUs run in turns of
+    `turn` instructions, and every run of the same guest gives the same `Result.trace_hash`.
 
     vCPUs tell themselves apart by CPUID leaf 1, EBX[31:24]. A machine can be filled by `load` or by
     hand: write to `memory` and start `vcpus`. Number 0 begins at the reset vector if it is not, and
@@ -84,16 +76,23 @@ class Machine:
         *,
         features: Iterable[str] = (),
         tick: float = 0,
+        clock: str = "wall",
+        turn: int = 1000,
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
     ) -> None:
+        if clock not in CLOCK_CHOICES:
+            raise LoadError(f"unknown clock {clock!r} (known: {', '.join(CLOCK_CHOICES)})")
+        if trace and clock == "virtual":
+            raise LoadError("there is no trace of a machine with virtual time: use the wall clock")
         policy, features = idle_policy(idle, hlt), tuple(features)
+        self.tick = tick
         self.work = WorkQueue()
-        self.ticker = Ticker(self.interrupt, tick)
-        self.memory = make_memory(memory)
+        self.memory = make_memory(memory, virtual_time=clock == "virtual")
         self.vcpus = tuple(VCPU(self.memory, index) for index in range(_count(vcpus)))
         for vcpu in self.vcpus:
             vcpu.features = features
+        self._end = Ending(self.vcpus, self._stop)
         self.ports = Ports()
         self.ports.attach(DebugConsole(self._print))
         self.ports.attach(DebugExit())
@@ -113,13 +112,20 @@ class Machine:
         self._console = console
         self._trace = trace
         self._printed = bytearray()
-        self._started = False
-        self._ending: _Ending | None = None
-        self._ended = threading.Event()
-        self._go = threading.Event()
-        self._lock = threading.Lock()
-        self._cpu_seconds = [0.0] * vcpus
-        self.threads: tuple[threading.Thread, ...] = ()
+        self._started = self._running = False
+        self.runner: Threads | InTurn
+        if clock == "virtual":
+            self.clock = VirtualClock()
+            self.ticker: Ticker | VirtualTicker = VirtualTicker(self.clock, self.interrupt, tick)
+            self.runner = InTurn(self.loops, self.work, self.clock, self._end, turn)
+        else:
+            ticker = self.ticker = Ticker(self.interrupt, tick)
+            self.runner = Threads(self.loops, self.work, [ticker], self._end)
+
+    @property
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """Those of the vCPUs, once the machine runs; none with virtual time."""
+        return self.runner.threads
 
     @classmethod
     def load(
@@ -136,6 +142,8 @@ class Machine:
         start: str = "all",
         features: Iterable[str] = (),
         tick: float = 0,
+        clock: str = "wall",
+        turn: int = 1000,
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
     ) -> Self:
@@ -156,6 +164,8 @@ class Machine:
             hlt,
             features=features,
             tick=tick,
+            clock=clock,
+            turn=turn,
             console=console,
             trace=trace,
         )
@@ -163,6 +173,32 @@ class Machine:
         bootstrap = start == "bootstrap" or guest.bootstrap_only
         for vcpu in machine.vcpus[:1] if bootstrap else machine.vcpus:
             guest.start.apply(vcpu)
+        return machine
+
+    def save(self, path: str | Path) -> None:
+        """Write the machine to a file, whole or not at all, before its run or after it.
+
+        That is the state of all but the host's: no deferred work, no console, no trace, nor what
+        was printed. Raises SnapshotError when the file cannot be written, RuntimeError while the
+        machine runs.
+        """
+        if self._running:
+            raise RuntimeError("the machine runs: save it when `run` has returned")
+        write_snapshot(path, save_machine(self))
+
+    @classmethod
+    def restore(cls, path: str | Path, *, console: Callable[[bytes], object] | None = None) -> Self:
+        """A machine that goes on where the saved one was; in virtual time, bit for bit.
+
+        Raises SnapshotError when the file cannot be read, is damaged, of another version, or holds
+        no machine.
+        """
+        snapshot = read_snapshot(path)
+        try:
+            machine = cls(**constructor_arguments(snapshot), console=console)
+            restore_machine(machine, snapshot)
+        except ValueError as error:
+            raise SnapshotError(f"{path} holds no machine: {error}") from None
         return machine
 
     def interrupt(self, vector: int, vcpu: int = 0) -> None:
@@ -173,7 +209,8 @@ class Machine:
         self.vcpus[vcpu].interrupt(vector)
 
     def run(self, timeout: float | None = None, max_instructions: int = 0) -> Result:
-        """Run until the guest ends, for at most `timeout` seconds and `max_instructions` on a vCPU.
+        """Run until the guest ends, for at most `timeout` seconds, and until a vCPU has retired
+        `max_instructions` since its RESET.
 
         0 instructions is no limit. Ctrl-C on the main thread ends the run as well and gives what
         was measured so far. All threads are gone when this returns.
@@ -189,81 +226,18 @@ class Machine:
             )
         if self._started:
             raise RuntimeError("a machine runs once: load another one")
-        self._started = True
-        self.threads = tuple(
-            threading.Thread(
-                target=self._run_vcpu,
-                args=(loop, max_instructions),
-                name=f"vCPU {index}",
-                daemon=True,
-            )
-            for index, loop in enumerate(self.loops)
-        )
+        self._started = self._running = True
         start = perf_counter()
         try:
-            with self.work, self.ticker:
-                for thread in self.threads:
-                    thread.start()
-                self._go.set()
-                self._supervise(timeout)
-        except KeyboardInterrupt:
-            self._end(Outcome.INTERRUPTED, "stopped by Ctrl-C")
+            self.runner.run(timeout, max_instructions)
         finally:
-            self._go.set()
-            for loop, thread in zip(self.loops, self.threads, strict=True):
-                loop.stop()
-                if thread.ident is not None:
-                    thread.join()
+            self._running = False
             if self._trace is not None:
                 self._trace.finish()
         return self._result(perf_counter() - start)
 
-    def _run_vcpu(self, loop: Loop, max_instructions: int) -> None:
-        """A vCPU's thread. None enters the guest before all are there: they would be starved."""
-        self._go.wait()
-        try:
-            loop.run(max_instructions)
-        except BaseException as failure:  # it belongs to the caller of `run`
-            self._end(Outcome.INTERNAL_ERROR, "the VMM failed", failure=failure)
-        finally:
-            self._cpu_seconds[loop.vcpu.index] = thread_time()
-
-    def _supervise(self, timeout: float | None) -> None:
-        """Wait until the machine ends, and end it when it can do nothing more or takes too long."""
-        deadline = inf if timeout is None else perf_counter() + timeout
-        while not self._ended.wait(min(_CHECK_SECONDS, max(0, deadline - perf_counter()))):
-            if perf_counter() >= deadline:
-                self._end(Outcome.TIMEOUT, f"still running after {timeout:g} s")
-            elif self._all_halted():
-                self._end(Outcome.ALL_HALTED, "every started vCPU is halted with interrupts off")
-
-    def _all_halted(self) -> bool:
-        if len(self.work):
-            return False
-        starting = select.poll()
-        for vcpu in self.vcpus:
-            if vcpu.mp_state in _NOT_STARTED:
-                starting.register(vcpu.wake_fd, select.POLLIN)
-            elif vcpu.mp_state != kvm.KVM_MP_STATE_HALTED or vcpu.eflags & _EFLAGS_IF:
-                return False
-        # The last one to halt may have sent a start-up IPI that has not been noticed yet.
-        return not starting.poll(0)
-
-    def _end(
-        self,
-        outcome: Outcome,
-        explanation: str,
-        exit_code: int | None = None,
-        failure: BaseException | None = None,
-    ) -> None:
-        """Stop all vCPUs. Of several reasons to end the first one counts."""
-        with self._lock:
-            if self._ending is None:
-                waiting = tuple(vcpu.waiting for vcpu in self.vcpus)
-                self._ending = _Ending(outcome, explanation, exit_code, waiting, failure)
-        for loop in self.loops:
-            loop.stop()
-        self._ended.set()
+    def _stop(self) -> None:
+        self.runner.stop()
 
     def _print(self, data: bytes) -> None:
         self._printed += data
@@ -271,7 +245,7 @@ class Machine:
             self._console(data)
 
     def _result(self, wall_seconds: float) -> Result:
-        ending = self._ending
+        ending = self._end.reason
         assert ending is not None
         if ending.failure is not None:
             raise ending.failure
@@ -279,6 +253,7 @@ class Machine:
             self._vcpu_result(loop, waiting)
             for loop, waiting in zip(self.loops, ending.waiting, strict=True)
         )
+        turns = self.runner.turns if isinstance(self.runner, InTurn) else None
         explanation = ending.explanation
         if ending.outcome in _FROM_OUTSIDE:
             explanation += "".join(
@@ -292,6 +267,8 @@ class Machine:
             wall_seconds=wall_seconds,
             vcpus=vcpus,
             work=self.work.report(),
+            trace_hash=turns.trace_hash if turns else None,
+            guest_ns=turns.time if turns else None,
         )
 
     def _vcpu_result(self, loop: Loop, waiting: str) -> VCPUResult:
@@ -306,7 +283,7 @@ class Machine:
             },
             wakes=stats["wakes_store"] + stats["wakes_interrupt"],
             stats=stats,
-            cpu_seconds=self._cpu_seconds[vcpu.index],
+            cpu_seconds=self.runner.cpu_seconds[vcpu.index],
         )
 
 

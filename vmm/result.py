@@ -46,6 +46,8 @@ class Result:
     wall_seconds: float
     vcpus: tuple[VCPUResult, ...]
     work: WorkReport
+    trace_hash: int | None = None  # of every turn, where the clock is virtual; 64 bits
+    guest_ns: int | None = None  # guest time at the end, where it is virtual
 
     @property
     def isa_debug_exit_status(self) -> int | None:
@@ -54,4 +56,8 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """The same in types that JSON knows."""
-        return asdict(self) | {"isa_debug_exit_status": self.isa_debug_exit_status}
+        trace_hash = None if self.trace_hash is None else f"{self.trace_hash:016x}"
+        return asdict(self) | {
+            "isa_debug_exit_status": self.isa_debug_exit_status,
+            "trace_hash": trace_hash,  # digits: not every reader of JSON knows 64 bits
+        }

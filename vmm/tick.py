@@ -8,6 +8,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from vmm.clock import NANOSECONDS, VirtualClock
+
 #: The first vector that the CPU does not reserve for exceptions, where IRQ 0, the timer, usually
 #: goes.
 TICK_VECTOR = 0x20
@@ -15,6 +17,47 @@ TICK_VECTOR = 0x20
 #: In Hz: what a host thread can keep to, and what anybody waits for.
 FASTEST_TICK = 100_000.0
 SLOWEST_TICK = 0.001
+
+
+def check_rate(hertz: float) -> None:
+    """Raises ValueError for a rate that no ticker has."""
+    if hertz and not SLOWEST_TICK <= hertz <= FASTEST_TICK:
+        raise ValueError(
+            f"the tick rate must be 0 or from {SLOWEST_TICK:g} to {FASTEST_TICK:g} Hz,"
+            f" not {hertz:g}"
+        )
+
+
+class VirtualTicker:
+    """The same by a clock that somebody else moves: a tick at each multiple of the period.
+
+    Raises ValueError for a rate that no ticker has.
+    """
+
+    def __init__(self, clock: VirtualClock, interrupt: Callable[[int], None], hertz: float) -> None:
+        check_rate(hertz)
+        self._interrupt = interrupt
+        self._period = round(NANOSECONDS / hertz) if hertz else 0
+        self._timer = clock.timer(self._tick)
+        self._due = 0
+        self.deadline = clock.now() + self._period if hertz else None
+
+    @property
+    def deadline(self) -> int | None:
+        """The guest time of the next tick in ns, None for never. It may be set."""
+        return self._timer.deadline
+
+    @deadline.setter
+    def deadline(self, deadline: int | None) -> None:
+        self._timer.cancel()
+        if deadline is not None:
+            self._timer.at(deadline)
+            self._due = deadline
+
+    def _tick(self) -> None:
+        self._interrupt(TICK_VECTOR)
+        self._due += self._period
+        self._timer.at(self._due)
 
 
 class Ticker:
@@ -25,11 +68,7 @@ class Ticker:
     """
 
     def __init__(self, interrupt: Callable[[int], None], hertz: float) -> None:
-        if hertz and not SLOWEST_TICK <= hertz <= FASTEST_TICK:
-            raise ValueError(
-                f"the tick rate must be 0 or from {SLOWEST_TICK:g} to {FASTEST_TICK:g} Hz,"
-                f" not {hertz:g}"
-            )
+        check_rate(hertz)
         self._interrupt = interrupt
         self._hertz = hertz
         self._closed = threading.Event()

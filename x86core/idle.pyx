@@ -319,8 +319,10 @@ cdef int resume_wait(CPU* cpu) noexcept nogil:
     if cpu.in_mwait:
         return finish_mwait(cpu)
     if cpu.mp_state == MP_STATE_HALTED:
+        # In virtual time who has left for HLT waits here all the same, so that the others have their turns.
         if (cpu.wait_began == NO_LIMIT and cpu.run.userspace_exits & USERSPACE_EXIT_HLT
-                and not cpu.run.disable_exits & DISABLE_EXITS_HLT and not is_runnable(cpu)):
+                and not cpu.run.disable_exits & DISABLE_EXITS_HLT and not cpu.ram.virtual_time
+                and not is_runnable(cpu)):
             return EXIT_HLT
         return wait_for_interrupt(cpu)
     if cpu.mp_state != MP_STATE_RUNNABLE:

@@ -104,6 +104,7 @@ cdef void initialize(CPU* cpu) noexcept nogil:
 cdef void reset_cpu(CPU* cpu) noexcept:
     """RESET: counters and whatever was under way are gone. A kick stays."""
     cdef int number
+    cpu.virtual_base += cpu.retired * cpu.ram.instruction_ns    # time goes on
     cpu.retired = 0
     apic_register(cpu, APIC_ID)[0] = (cpu.index & 0xFF) << 24
     cpu.cr0 = CR0_CD | CR0_NW

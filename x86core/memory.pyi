@@ -18,6 +18,9 @@ class Memory:
     @property
     def vcpus(self) -> int:
         """How many vCPUs use this memory."""
+    time: int
+    def pages_in_use(self) -> NDArray[np.uint32]:
+        """The numbers of the 4 KiB pages that hold anything but zeros, ascending: an array of uint32."""
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Store bytes at a physical address as a device would.
 

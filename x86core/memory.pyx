@@ -7,7 +7,7 @@ import numpy
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from x86core.attention cimport request
 from x86core.blocks cimport blocks_destroy, drop_page
@@ -16,7 +16,7 @@ from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_lo
                                  monotonic_nanoseconds)
 from x86core.monitor cimport monitor_store
 from x86core.state cimport ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_PROTECTED, PAGE_SIZE, RAM, Page
-from x86core.wake_fd cimport close_wake_fd
+from x86core.wake_fd cimport close_wake_fd, update_wake_fd
 
 #: The top 64 MiB of the physical address space belong to devices.
 MAX_MEMORY = (4 << 30) - (64 << 20)
@@ -121,6 +121,53 @@ cdef class Memory:
         cdef int index
         return sum(1 for index in range(MAX_VCPUS) if self.ram.vcpus[index] != NULL and self.ram.vcpus[index].owned)
 
+    @property
+    def time(self):
+        """Guest time in nanoseconds: the host's since the memory was made.
+
+        It may be set while no vCPU is in run(), so that a restored machine goes on from when it was saved. Raises
+        ValueError when time is virtual, which is each vCPU's own, or the value is not in 0..2**60.
+        """
+        self._check_wall()
+        return monotonic_nanoseconds() - self.ram.epoch
+
+    @time.setter
+    def time(self, value):
+        cdef uint64_t now
+        cdef int index
+        self._check_wall()
+        value = index_of(value)
+        if not 0 <= value <= 1 << 60:
+            raise ValueError(f"guest time {value} is not in 0..{1 << 60} nanoseconds")
+        for index in range(MAX_VCPUS):
+            if self.ram.vcpus[index] != NULL and self.ram.vcpus[index].in_run:
+                raise RuntimeError(f"vCPU {index} is in run(); kick it and wait for run() to return")
+        now = value
+        self.ram.epoch = monotonic_nanoseconds() - now
+        for index in range(MAX_VCPUS):
+            if self.ram.vcpus[index] != NULL:
+                self.ram.vcpus[index].wake_timer_at = -1    # set anew, whatever it was set to
+                update_wake_fd(self.ram.vcpus[index])
+
+    def _check_wall(self):
+        if self.ram.virtual_time:
+            raise ValueError("virtual time is each vCPU's own: see Lockstep.time")
+
+    def pages_in_use(self):
+        """The numbers of the 4 KiB pages that hold anything but zeros, ascending: an array of uint32."""
+        cdef Py_buffer buffer
+        cdef uint32_t page
+        cdef Py_ssize_t count = 0
+        pages = numpy.empty(self.ram.page_count, numpy.uint32)
+        PyObject_GetBuffer(pages, &buffer, PyBUF_WRITABLE)
+        with nogil:
+            for page in range(self.ram.page_count):
+                if not is_zero(self.ram.bytes + <uint64_t>page * PAGE_SIZE):
+                    (<uint32_t*>buffer.buf)[count] = page
+                    count += 1
+        PyBuffer_Release(&buffer)
+        return pages[:count].copy()
+
     def _check(self, address, size):
         address, size = index_of(address), index_of(size)
         if address < 0 or size < 0 or address + size > self.ram.size:
@@ -178,6 +225,11 @@ cdef class Memory:
         buffer.shape = self.shape
         buffer.strides = NULL
         buffer.suboffsets = NULL
+
+
+cdef inline bint is_zero(const uint8_t* page) noexcept nogil:
+    """Whether 4 KiB are all zeros: whether they equal themselves, shifted, from a zero on."""
+    return (<const uint64_t*>page)[0] == 0 and memcmp(page, page + 8, PAGE_SIZE - 8) == 0
 
 
 cdef void store_from_host(uint8_t* at, uint8_t* data, uint64_t size) noexcept nogil:

@@ -27,6 +27,18 @@ class VCPU(RunArea):
         """Number of the vCPU in its machine."""
     def reset(self) -> None:
         """The state after RESET: real mode, CS:EIP at the reset vector FFFFFFF0h."""
+    def save(self) -> bytes:
+        """All of its state but the contents of RAM, as bytes that `restore` takes.
+
+        An exit under way, a wait in HLT or MWAIT, an armed monitor, pending events, counters and parameters are
+        part of it. Raises RuntimeError while it is in run().
+        """
+    def restore(self, state: bytes) -> None:
+        """Go on as the vCPU of this number that was saved, in this machine or another one with the same RAM.
+
+        Raises ValueError, and changes nothing, for bytes that are no state of such a vCPU; RuntimeError while it is
+        in run().
+        """
     def start_real_mode(self, cs: int = 0, ip: int = 0x7C00) -> None:
         """RUNNABLE in real mode at cs:ip, with the other segments 0, as a boot sector begins.
 

@@ -4,6 +4,7 @@ from operator import index as index_of
 
 cimport cython
 
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -40,6 +41,8 @@ from x86core.registers cimport doubleword, word
 from x86core.run_area cimport RunArea
 from x86core.runnable cimport event_pending
 from x86core.running cimport complete_access, enter_once, may_enter, note_exit
+from x86core.saved_vcpu cimport SavedVCPU, restore_vcpu, save_vcpu
+from x86core.saved_vcpu_check cimport check_saved_vcpu
 from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, EXIT_DEBUG,
                             EXIT_FAIL_ENTRY, EXIT_LIMIT, EXIT_SIGNAL, FEATURE_MONITORX, FEATURE_WAITPKG, MAX_VCPUS as
                             VCPU_LIMIT, MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE, PAGE_SIZE)
@@ -104,6 +107,32 @@ cdef class VCPU(RunArea):
         """The state after RESET: real mode, CS:EIP at the reset vector FFFFFFF0h."""
         self.check_outside()
         reset_cpu(self.cpu)
+
+    def save(self):
+        """All of its state but the contents of RAM, as bytes that `restore` takes.
+
+        An exit under way, a wait in HLT or MWAIT, an armed monitor, pending events, counters and parameters are
+        part of it. Raises RuntimeError while it is in run().
+        """
+        cdef SavedVCPU saved
+        self.check_outside()
+        save_vcpu(self.cpu, &saved)
+        return PyBytes_FromStringAndSize(<char*>&saved, sizeof(saved))
+
+    def restore(self, state):
+        """Go on as the vCPU of this number that was saved, in this machine or another one with the same RAM.
+
+        Raises ValueError, and changes nothing, for bytes that are no state of such a vCPU; RuntimeError while it is
+        in run().
+        """
+        cdef bytes data = bytes(state)
+        cdef const SavedVCPU* saved
+        self.check_outside()
+        if len(data) != sizeof(SavedVCPU):
+            raise ValueError(f"not the state of a vCPU: it has {len(data)} bytes, not {sizeof(SavedVCPU)}")
+        saved = <const SavedVCPU*>PyBytes_AsString(data)
+        check_saved_vcpu(self.cpu, saved)
+        restore_vcpu(self.cpu, saved)
 
     def start_real_mode(self, cs=0, ip=0x7C00):
         """RUNNABLE in real mode at cs:ip, with the other segments 0, as a boot sector begins.

@@ -12,6 +12,7 @@ from tests.vmm.conftest import WriteGuest
 from vmm import HLT_CHOICES, MWAIT_CHOICES, LoadError, Machine, Outcome, Result
 from vmm.cli import cli
 from vmm.loader import NEEDS
+from vmm.threads import Threads
 from x86core import MP_STATE_HALTED
 
 TIMEOUT = 60.0
@@ -118,10 +119,11 @@ def test_the_last_deed_of_a_processor_may_be_a_start_up_ipi(guest: WriteGuest) -
 
 def test_a_start_up_ipi_that_is_not_noticed_yet_keeps_the_machine_going() -> None:
     machine = Machine(vcpus=2)
+    assert isinstance(machine.runner, Threads)
     machine.vcpus[0].mp_state = MP_STATE_HALTED
-    assert machine._all_halted()
+    assert machine.runner.all_halted()
     machine.vcpus[1].sipi(8)  # its thread does not run
-    assert not machine._all_halted()
+    assert not machine.runner.all_halted()
 
 
 def test_deferred_work_reaches_those_that_are_not_started(guest: WriteGuest) -> None:

@@ -36,9 +36,9 @@ def parse_address(address: int | str) -> int:
     return value
 
 
-def make_memory(size: int | str) -> Memory:
+def make_memory(size: int | str, *, virtual_time: bool = False) -> Memory:
     """Guest RAM. Raises LoadError for a size that cannot be had."""
     try:
-        return Memory(parse_size(size))
+        return Memory(parse_size(size), virtual_time=virtual_time)
     except (LoadError, MemoryError, ValueError) as error:
         raise LoadError(f"memory {size}: {error}") from None
