@@ -18,7 +18,7 @@ help:
 	@echo 'make test   build, then run the tests'
 	@echo 'make bench  build, then the micro-benchmarks, side by side with Unicorn'
 	@echo 'make lint   ruff, mypy and cython-lint'
-	@echo 'make docs   this documentation with the API and the instructions, into build/docs'
+	@echo 'make docs   the documentation as a site, with the API and the instructions, into build/docs'
 	@echo 'make clean  remove everything that was built'
 	@echo
 	@echo 'Longer suites:'
