@@ -99,7 +99,6 @@ def test_two_guests_take_turns_on_one_thread() -> None:
 def test_two_policies_differ_where_they_should() -> None:
     measure = load("compare_two_policies")["measure"]
     yielding, fault = measure("yield", 0.4), measure("fault", 0.4)
-    assert yielding.wakes == 0
-    assert fault.wakes > 0
+    assert yielding.wakes == 0  # nobody slept
+    assert fault.wakes > 0  # how much CPU that saves depends on who else wants it
     assert min(yielding.handoffs, fault.handoffs) > 0
-    assert yielding.idle_cpu > fault.idle_cpu
