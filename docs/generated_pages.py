@@ -15,7 +15,8 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-ROOT = Path(__file__).resolve().parent.parent
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
 
 #: The public classes of x86core, in the order in which one meets them.
 _CLASSES = ("VCPU", "Memory", "Lockstep", "Segment")
@@ -33,6 +34,15 @@ _VMM_PARTS = {
     "Traces": "vmm.trace",
     "What there is": "vmm.inventory",
 }
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put pages that the navigation of mkdocs.yml does not place behind the others."""
+    placed = str(config.nav)
+    left = [each.name for each in sorted(FOLDER.glob("*.md")) if f"'{each.name}'" not in placed]
+    if left:
+        config.nav = [*(config.nav or []), {"More": left}]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

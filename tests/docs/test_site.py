@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,3 +84,12 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
     for built in site.rglob("*.html"):
         text = re.sub(r"<a .*?>", "", built.read_text(), flags=re.DOTALL)
         assert re.findall(r'(?:src|href)="(?:https?:)?//[^"]+', text) == [], built.name
+
+
+def test_a_page_that_nobody_has_placed_comes_last() -> None:
+    hook = runpy.run_path(str(ROOT / "docs" / "generated_pages.py"))
+    nav = [{"Use": [{page.stem: page.name} for page in (ROOT / "docs").glob("*.md")]}]
+    assert hook["on_config"](SimpleNamespace(nav=nav)).nav == nav
+    placed = [each for each in nav[0]["Use"] if "idle" not in each]
+    left = hook["on_config"](SimpleNamespace(nav=placed)).nav
+    assert left == [*placed, {"More": ["idle.md"]}]
