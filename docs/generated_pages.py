@@ -104,7 +104,11 @@ def core_api() -> Iterator[str]:
     for name in _CLASSES:
         yield f"## {name}\n\n::: x86core.{name}\n    options:\n      show_root_heading: false\n"
     yield "## Limits\n"
-    for name in ("x86core.vcpu.MAX_VCPUS", "x86core.memory.MAX_MEMORY"):
+    for name in (
+        "x86core.vcpu.MAX_VCPUS",
+        "x86core.memory.MAX_MEMORY",
+        "x86core.lockstep.MOST_TURN",
+    ):
         yield f"::: {name}\n"
     yield "## Exits and states\n\n::: x86core.exits\n    options:\n      show_root_heading: false\n"
     yield "## kvm_run\n\n::: x86core.kvm_run\n    options:\n      show_root_heading: false\n"

@@ -39,7 +39,7 @@ from x86core.kvm_run import (
     USERSPACE_EXIT_HLT,
     USERSPACE_EXIT_MWAIT,
 )
-from x86core.lockstep import Lockstep
+from x86core.lockstep import MOST_TURN, Lockstep
 from x86core.memory import MAX_MEMORY, Memory
 from x86core.registers import Segment
 from x86core.vcpu import MAX_VCPUS, VCPU, check_tail_calls
@@ -68,6 +68,7 @@ __all__ = [
     "KVM_RUN",
     "MAX_MEMORY",
     "MAX_VCPUS",
+    "MOST_TURN",
     "MP_STATE_HALTED",
     "MP_STATE_INIT_RECEIVED",
     "MP_STATE_RUNNABLE",

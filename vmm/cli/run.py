@@ -7,17 +7,18 @@ import sys
 from functools import partial
 
 import click
+from click.core import ParameterSource
 
 from vmm.asm import AssemblyError
 from vmm.cpuid import FEATURE_CHOICES
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import NEEDS, LoadError, Needs
-from vmm.machine import MOST_INSTRUCTIONS, START_CHOICES, Machine
+from vmm.machine import CLOCK_CHOICES, MOST_INSTRUCTIONS, START_CHOICES, Machine
 from vmm.output import stdout_of, to_stdout
 from vmm.result import Outcome, Result
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
-from x86core import MAX_VCPUS
+from x86core import MAX_VCPUS, MOST_TURN
 
 #: The process status for each way to end; for the exit port it is the byte that the guest wrote.
 STATUS = {
@@ -43,14 +44,14 @@ def _explain(choices: dict[str, Choice]) -> str:
 
 
 @click.command()
-@click.argument("guest")
+@click.argument("guest", required=False)
 @click.option(
     "--memory", default="16M", show_default=True, help="Guest RAM: bytes, or with K, M, G."
 )
 @click.option(
     "--vcpus",
     type=click.IntRange(1, MAX_VCPUS),
-    help=f"Virtual CPUs, each on a host thread.{_default('vcpus')}",
+    help=f"Virtual CPUs.{_default('vcpus')}",
 )
 @click.option(
     "--start",
@@ -103,6 +104,34 @@ def _explain(choices: dict[str, Choice]) -> str:
     f"{_default('tick')}",
 )
 @click.option(
+    "--clock",
+    type=click.Choice(CLOCK_CHOICES),
+    default="wall",
+    show_default=True,
+    help="What guest time follows: wall = the host's, each vCPU on a thread; virtual = the"
+    " instructions, 1 ns each, all vCPUs in turn on one thread, and every run alike.",
+)
+@click.option(
+    "--turn",
+    type=click.IntRange(1, MOST_TURN),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Instructions in a turn of a vCPU, with --clock virtual.",
+)
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Save the machine at the end, however it came, for --restore.",
+)
+@click.option(
+    "--restore",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Go on with a saved machine, in place of GUEST and of what makes its machine.",
+)
+@click.option(
     "--max-instructions",
     type=click.IntRange(0, MOST_INSTRUCTIONS),
     default=0,
@@ -132,7 +161,7 @@ def _explain(choices: dict[str, Choice]) -> str:
 @click.pass_context
 def run(
     context: click.Context,
-    guest: str,
+    guest: str | None,
     memory: str,
     vcpus: int | None,
     start: str | None,
@@ -143,6 +172,10 @@ def run(
     append: str,
     modules: tuple[str, ...],
     tick: float | None,
+    clock: str,
+    turn: int,
+    save: str | None,
+    restore: str | None,
     max_instructions: int,
     timeout: float | None,
     trace: bool,
@@ -175,27 +208,41 @@ def run(
       python -m vmm run boot.bin --at 0x8000 --timeout 5
       python -m vmm run boot.bin --max-instructions 1000000 --trace-last 20
       python -m vmm run boot.bin --trace --trace-from 500
+      python -m vmm run smp --clock virtual --turn 100
+      python -m vmm run idle --clock virtual --max-instructions 1000 --save half-way
+      python -m vmm run --restore half-way
       python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
     """
-    needs = NEEDS.get(guest, Needs())
+    console = None if as_json else to_stdout
     try:
         with stdout_of(context):
-            machine = Machine.load(
-                guest,
-                memory,
-                needs.vcpus if vcpus is None else vcpus,
-                idle,
-                hlt,
-                at,
-                append=append,
-                modules=modules,
-                start=needs.start if start is None else start,
-                features=features,
-                tick=needs.tick if tick is None else tick,
-                console=None if as_json else to_stdout,
-                trace=_trace(trace, trace_from, trace_last),
-            )
+            if restore is not None:
+                _only_with_guest(context)
+                machine = Machine.restore(restore, console=console)
+            elif guest is None:
+                raise click.UsageError("Missing argument 'GUEST', or --restore FILE.", context)
+            else:
+                needs = NEEDS.get(guest, Needs())
+                machine = Machine.load(
+                    guest,
+                    memory,
+                    needs.vcpus if vcpus is None else vcpus,
+                    idle,
+                    hlt,
+                    at,
+                    append=append,
+                    modules=modules,
+                    start=needs.start if start is None else start,
+                    features=features,
+                    tick=needs.tick if tick is None else tick,
+                    clock=clock,
+                    turn=turn,
+                    console=console,
+                    trace=_trace(trace, trace_from, trace_last),
+                )
             result = machine.run(timeout, max_instructions)
+            if save is not None:
+                machine.save(save)
             if as_json:
                 to_stdout(json.dumps(result.as_dict(), indent=2).encode() + b"\n")
     except (AssemblyError, CapstoneMissingError, LoadError, ValueError) as error:
@@ -221,6 +268,8 @@ def summary(result: Result) -> str:
             f"vCPU {vcpu.index}: {vcpu.instructions:,} instructions, {vcpu.wakes:,} wakes,"
             f" {vcpu.cpu_seconds:.3f} s of host CPU; exits: {exits or 'none'}"
         )
+    if result.trace_hash is not None and result.guest_ns is not None:
+        lines.append(f"{result.guest_ns:,} ns of guest time, trace hash {result.trace_hash:016x}")
     work = result.work
     if work.done or work.failed or work.pending:
         lines.append(
@@ -230,6 +279,19 @@ def summary(result: Result) -> str:
         )
         lines.extend(work.failures)
     return "\n".join(lines)
+
+
+#: What may stand beside --restore: how long to run, and what to do with the result.
+_BESIDE_RESTORE = {"restore", "save", "max_instructions", "timeout", "as_json"}
+
+
+def _only_with_guest(context: click.Context) -> None:
+    """Raises UsageError for what the saved machine has already."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "")
+        if given is ParameterSource.COMMANDLINE and parameter.name not in _BESIDE_RESTORE:
+            what = parameter.opts[0] if parameter.opts[0] != "guest" else "GUEST"
+            raise click.UsageError(f"--restore has a machine: leave out {what}", context)
 
 
 def _trace(wanted: bool, first: int | None, last: int | None) -> Trace | None:
