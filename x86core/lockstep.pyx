@@ -1,7 +1,8 @@
 """All vCPUs in turn on one host thread, in virtual time: the same guest runs the same way every time.
 
 Each vCPU runs for a fixed number of instructions, which take a fixed time each, from the time at which the round
-began. When all of them wait, time goes on to the first deadline. Source: the house plan, section 4.
+began. Who waits goes on at its own deadline; when all wait, time goes on to the first. Source: the house plan,
+section 4.
 """
 from operator import index as index_of
 
@@ -193,6 +194,8 @@ cdef class Lockstep:
                     atomic_exchange(&self.stopping, 0)
                     return REASON_STOPPED
                 reason = self.take_turn(self.cpus[self.position])
+                if reason == EXIT_IDLE and self.goes_on(self.cpus[self.position], until):
+                    continue
                 if reason != EXIT_LIMIT and reason != EXIT_IDLE:
                     return reason
                 self.position += 1
@@ -213,6 +216,21 @@ cdef class Lockstep:
         cdef int number
         for number in range(self.count):
             set_virtual_time(self.cpus[number], self.round_at)
+
+    cdef bint goes_on(self, CPU* cpu, int64_t until) noexcept nogil:
+        """Whether who waits has a deadline before its turn and `until` are over; then the turn goes on there."""
+        cdef int64_t now = guest_time(cpu)
+        cdef int64_t deadline = next_deadline(cpu)
+        cdef int64_t skipped            # instructions
+        if deadline <= now or deadline >= until:
+            return False
+        skipped = (deadline - now + cpu.ram.instruction_ns - 1) // cpu.ram.instruction_ns
+        if skipped >= self.left:
+            return False
+        self.left -= skipped
+        set_virtual_time(cpu, now + skipped * cpu.ram.instruction_ns)
+        self.active = True
+        return True
 
     cdef int64_t first_deadline(self) noexcept nogil:
         cdef int64_t deadline = NO_LIMIT

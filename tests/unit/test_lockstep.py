@@ -179,6 +179,19 @@ def test_hlt_that_exits_does_so_once_and_lets_the_others_run() -> None:
     assert sender.instructions == 5000
 
 
+@pytest.mark.parametrize("turn", [1, 10, 333, 1000, 100_000])
+def test_who_waits_goes_on_at_its_deadline_whatever_the_turn(turn: int) -> None:
+    vcpu = timer_guest(400)
+    busy = flat32("again: jmp again", memory=vcpu.memory, index=1)
+    vcpu.memory.write(0x3040, b"\x0f\x31\xf4")  # RDTSC; HLT
+    lockstep = x86.Lockstep([vcpu, busy], turn)
+    assert lockstep.run(2000) == (None, x86.EXIT_LIMIT)
+    due = (
+        vcpu.esi - 2 + 400
+    )  # RDTSC tells the time behind itself, the timer began at its instruction
+    assert vcpu.eax == due + 1
+
+
 def test_a_timer_does_not_wake_who_waits_to_be_started() -> None:
     vcpu = timer_guest(400)
     lockstep = x86.Lockstep([vcpu], turn=10)
