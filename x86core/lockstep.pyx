@@ -16,6 +16,7 @@ from x86core.runnable cimport next_deadline
 from x86core.running cimport complete_access, enter_once, may_enter, note_exit
 from x86core.state cimport CPU, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_LIMIT, EXIT_SIGNAL, MAX_VCPUS
 from x86core.vcpu cimport VCPU
+from x86core.wake_fd cimport update_wake_fd
 
 cdef enum:
     # Instructions between two looks for signals, and for how many of them a turn without any counts.
@@ -258,6 +259,7 @@ cdef class Lockstep:
         cpu.limit_at = end
         reason = enter_once(cpu)
         cpu.in_run = False
+        update_wake_fd(cpu)
         if cpu.retired != before or reason != EXIT_IDLE:
             self.active = True
         self.left -= cpu.retired - before

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import x86core as x86
+from tests.idle.support import readable
 from tests.support import DATA, FLAG_IF, PATIENCE, RAM, flat32, word32
 
 FOREVER = 1 << 60
@@ -190,6 +191,16 @@ def test_who_waits_goes_on_at_its_deadline_whatever_the_turn(turn: int) -> None:
         vcpu.esi - 2 + 400
     )  # RDTSC tells the time behind itself, the timer began at its instruction
     assert vcpu.eax == due + 1
+
+
+def test_wake_fd_tells_who_waits() -> None:
+    vcpu = flat32("sti; hlt", memory=memory())
+    vcpu.userspace_exits = 0
+    assert readable(vcpu.wake_fd)
+    assert x86.Lockstep([vcpu]).run(FOREVER) == (None, x86.EXIT_IDLE)
+    assert not readable(vcpu.wake_fd)
+    vcpu.interrupt(0x40)
+    assert readable(vcpu.wake_fd)
 
 
 def test_a_timer_does_not_wake_who_waits_to_be_started() -> None:
