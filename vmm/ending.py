@@ -62,4 +62,5 @@ def is_not_started(vcpu: VCPU) -> bool:
 
 def is_halted_for_good(vcpu: VCPU) -> bool:
     """Whether it is in HLT with interrupts off."""
-    return vcpu.mp_state == kvm.KVM_MP_STATE_HALTED and not vcpu.eflags & _EFLAGS_IF
+    # In this order: while it is halted its flags do not change.
+    return not vcpu.eflags & _EFLAGS_IF and vcpu.mp_state == kvm.KVM_MP_STATE_HALTED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -10,7 +9,8 @@ from math import inf
 from time import perf_counter, thread_time
 
 from vmm import kvm
-from vmm.ending import Ending, is_halted_for_good, is_not_started
+from vmm.ending import Ending
+from vmm.halted import all_halted
 from vmm.loop import Loop
 from vmm.result import Outcome
 from vmm.work import WorkQueue
@@ -100,13 +100,4 @@ class Threads:
 
     def all_halted(self) -> bool:
         """Whether no vCPU will ever do anything again, nor the VMM for them."""
-        if len(self._work):
-            return False
-        starting = select.poll()
-        for loop in self._loops:
-            if is_not_started(loop.vcpu):
-                starting.register(loop.vcpu.wake_fd, select.POLLIN)
-            elif not is_halted_for_good(loop.vcpu):
-                return False
-        # The last one to halt may have sent a start-up IPI that has not been noticed yet.
-        return not starting.poll(0)
+        return not len(self._work) and all_halted([loop.vcpu for loop in self._loops])

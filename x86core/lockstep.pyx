@@ -1,7 +1,8 @@
 """All vCPUs in turn on one host thread, in virtual time: the same guest runs the same way every time.
 
 Each vCPU runs for a fixed number of instructions, which take a fixed time each, from the time at which the round
-began. When all of them wait, time goes on to the first deadline. Source: the house plan, section 4.
+began. Who waits goes on at its own deadline; when all wait, time goes on to the first. Source: the house plan,
+section 4.
 """
 from operator import index as index_of
 
@@ -15,6 +16,7 @@ from x86core.runnable cimport next_deadline
 from x86core.running cimport complete_access, enter_once, may_enter, note_exit
 from x86core.state cimport CPU, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_LIMIT, EXIT_SIGNAL, MAX_VCPUS
 from x86core.vcpu cimport VCPU
+from x86core.wake_fd cimport update_wake_fd
 
 cdef enum:
     # Instructions between two looks for signals, and for how many of them a turn without any counts.
@@ -193,6 +195,8 @@ cdef class Lockstep:
                     atomic_exchange(&self.stopping, 0)
                     return REASON_STOPPED
                 reason = self.take_turn(self.cpus[self.position])
+                if reason == EXIT_IDLE and self.goes_on(self.cpus[self.position], until):
+                    continue
                 if reason != EXIT_LIMIT and reason != EXIT_IDLE:
                     return reason
                 self.position += 1
@@ -213,6 +217,21 @@ cdef class Lockstep:
         cdef int number
         for number in range(self.count):
             set_virtual_time(self.cpus[number], self.round_at)
+
+    cdef bint goes_on(self, CPU* cpu, int64_t until) noexcept nogil:
+        """Whether who waits has a deadline before its turn and `until` are over; then the turn goes on there."""
+        cdef int64_t now = guest_time(cpu)
+        cdef int64_t deadline = next_deadline(cpu)
+        cdef int64_t skipped            # instructions
+        if deadline <= now or deadline >= until:
+            return False
+        skipped = (deadline - now + cpu.ram.instruction_ns - 1) // cpu.ram.instruction_ns
+        if skipped >= self.left:
+            return False
+        self.left -= skipped
+        set_virtual_time(cpu, now + skipped * cpu.ram.instruction_ns)
+        self.active = True
+        return True
 
     cdef int64_t first_deadline(self) noexcept nogil:
         cdef int64_t deadline = NO_LIMIT
@@ -240,6 +259,7 @@ cdef class Lockstep:
         cpu.limit_at = end
         reason = enter_once(cpu)
         cpu.in_run = False
+        update_wake_fd(cpu)
         if cpu.retired != before or reason != EXIT_IDLE:
             self.active = True
         self.left -= cpu.retired - before

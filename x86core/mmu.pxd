@@ -14,6 +14,7 @@ cdef enum:
 cdef uint64_t translate(CPU* cpu, uint32_t linear, int intent) noexcept nogil
 cdef uint64_t read_linear(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil
 cdef int write_linear(CPU* cpu, uint32_t linear, uint32_t value, int size) noexcept nogil
+cdef int write_scattered(CPU* cpu, uint32_t linear, uint64_t value, int size) noexcept nogil
 cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil
 cdef void finish_store(CPU* cpu, int size) noexcept nogil
 cdef uint8_t* locate_span(CPU* cpu, uint32_t linear, int intent) noexcept nogil

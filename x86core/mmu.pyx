@@ -96,7 +96,7 @@ cdef uint64_t read_physical(CPU* cpu, uint64_t physical, int size) noexcept nogi
 
 cdef bint write_device(CPU* cpu, uint64_t physical, uint32_t value, int size) noexcept nogil:
     """Store a part to a device if it belongs to one; whether that waits for the VMM."""
-    return size > 0 and physical + size > cpu.ram.size and faulted(access_device(cpu, physical, value, size, True))
+    return physical + size > cpu.ram.size and faulted(access_device(cpu, physical, value, size, True))
 
 
 cdef void store_part(CPU* cpu, uint64_t physical, uint32_t value, int size) noexcept nogil:
@@ -183,25 +183,27 @@ cdef void finish_store(CPU* cpu, int size) noexcept nogil:
         after_store(cpu.ram, cpu, cpu.store_physical + low_size, size - low_size)
 
 
-cdef int write_scattered(CPU* cpu, uint32_t linear, uint32_t value, int size) noexcept nogil:
-    """A store that is no single host access; the translations are known to be good.
+cdef int write_scattered(CPU* cpu, uint32_t linear, uint64_t value, int size) noexcept nogil:
+    """A store of up to 8 bytes that is no single host access; the translations are known to be good.
 
     Devices come first, since the instruction may have to wait for them. Monitors and code come last: who wakes
     finds all of it.
     """
-    cdef int low_size = min(PAGE_SIZE - <int>(linear & OFFSET), size)
-    cdef int high_size = size - low_size
-    cdef uint64_t low = translate(cpu, linear, INTENT_WRITE)
-    cdef uint64_t high = translate(cpu, linear + low_size, INTENT_WRITE) if high_size else low
-    cdef uint32_t high_value = value >> 8 * low_size if high_size else 0
-    if write_device(cpu, low, value, low_size) or write_device(cpu, high, high_value, high_size):
-        return FAULT
-    store_part(cpu, low, value, low_size)
-    store_part(cpu, high, high_value, high_size)
-    if low + low_size <= cpu.ram.size:
-        after_store(cpu.ram, cpu, low, low_size)
-    if high_size and high + high_size <= cpu.ram.size:
-        after_store(cpu.ram, cpu, high, high_size)
+    cdef int step, done, part
+    cdef uint64_t physical
+    for step in range(3):
+        done = 0
+        while done < size:
+            part = min(min(4 - (done & 3), size - done), PAGE_SIZE - <int>((linear + done) & OFFSET))
+            physical = translate(cpu, linear + done, INTENT_WRITE)
+            if step == 0:
+                if write_device(cpu, physical, <uint32_t>(value >> 8 * done), part):
+                    return FAULT
+            elif step == 1:
+                store_part(cpu, physical, <uint32_t>(value >> 8 * done), part)
+            elif physical + part <= cpu.ram.size:
+                after_store(cpu.ram, cpu, physical, part)
+            done += part
     return 0
 
 

@@ -69,6 +69,8 @@ cdef int64_t next_deadline(CPU* cpu) noexcept nogil:
     Once it is behind us, the vCPU is runnable: a sleep cut short by it is never begun again in vain.
     """
     cdef int64_t deadline = NO_LIMIT
+    if cpu.mp_state != MP_STATE_RUNNABLE and cpu.mp_state != MP_STATE_HALTED:
+        return NO_LIMIT             # not started: only INIT and SIPI count
     if cpu.eflags & FLAG_IF or cpu.in_mwait and cpu.masked_interrupts_wake:
         deadline = timer_interrupt_at(cpu)
     if cpu.in_mwait and cpu.wait_until < deadline:

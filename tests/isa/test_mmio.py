@@ -266,3 +266,24 @@ def test_ram_in_between_is_not_slowed_into_exits() -> None:
     assert device.serve(vcpu) == "EXIT_HLT"
     assert word32(vcpu.memory) == 0x04030201
     assert vcpu.stats["mmio_exits"] == 1
+
+
+def test_cmpxchg8b_over_the_end_of_ram_stores_once_the_device_has_answered() -> None:
+    vcpu = flat32(
+        f"""
+            mov eax, 0x11111111; mov edx, 0x22222222
+            mov ebx, 0x33333333; mov ecx, 0x44444444
+            lock cmpxchg8b [{RAM - 4}]
+            hlt
+        """
+    )
+    vcpu.memory.write(RAM - 4, b"\x11" * 4)
+    assert vcpu.run() == x86.EXIT_MMIO
+    assert (vcpu.mmio_is_write, vcpu.mmio_address, vcpu.mmio_length) == (0, RAM, 4)
+    vcpu.mmio_data = 0x22222222
+    assert vcpu.run() == x86.EXIT_MMIO
+    assert (vcpu.mmio_is_write, vcpu.mmio_address, vcpu.mmio_data) == (1, RAM, 0x44444444)
+    assert word32(vcpu.memory, RAM - 4) == 0x11111111
+    assert vcpu.run() == x86.EXIT_HLT
+    assert word32(vcpu.memory, RAM - 4) == 0x33333333
+    assert vcpu.eflags & FLAG_ZF

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 import x86core as x86
-from tests.support import DATA, RAM, flat32, word32
+from tests.idle.support import readable
+from tests.support import DATA, FLAG_IF, PATIENCE, RAM, flat32, word32
 
 FOREVER = 1 << 60
 
@@ -148,6 +151,68 @@ def test_a_vcpu_alone_leaves_instead_of_waiting() -> None:
     assert vcpu.run() == x86.EXIT_IDLE
     assert vcpu.mp_state == x86.MP_STATE_HALTED
     assert vcpu.waiting == "hlt"
+
+
+def test_hlt_that_exits_does_so_once_and_lets_the_others_run() -> None:
+    ram = memory()
+    sleeper = flat32("mov dword ptr [0xfee000f0], 0x1ff; sti; hlt", memory=ram, index=0)
+    sleeper.userspace_exits = x86.USERSPACE_EXIT_HLT
+    sender = flat32(
+        """
+            mov ecx, 500
+        later:
+            dec ecx
+            jnz later
+            mov dword ptr [0xfee00310], 0
+            mov dword ptr [0xfee00300], 0x40
+        again:
+            jmp again
+        """,
+        memory=ram,
+        index=1,
+    )
+    lockstep = x86.Lockstep([sleeper, sender], turn=50)
+    assert lockstep.run(5000) == (sleeper, x86.EXIT_HLT)
+    assert (sleeper.mp_state, sleeper.last_event) == (x86.MP_STATE_HALTED, -1)
+    assert lockstep.run(5000) == (sleeper, x86.EXIT_HLT)  # of the interrupt's handler
+    assert (sleeper.last_event, sleeper.stats["halt_exits"]) == (0x40, 2)
+    assert lockstep.run(5000) == (None, x86.EXIT_LIMIT)
+    assert sender.instructions == 5000
+
+
+@pytest.mark.parametrize("turn", [1, 10, 333, 1000, 100_000])
+def test_who_waits_goes_on_at_its_deadline_whatever_the_turn(turn: int) -> None:
+    vcpu = timer_guest(400)
+    busy = flat32("again: jmp again", memory=vcpu.memory, index=1)
+    vcpu.memory.write(0x3040, b"\x0f\x31\xf4")  # RDTSC; HLT
+    lockstep = x86.Lockstep([vcpu, busy], turn)
+    assert lockstep.run(2000) == (None, x86.EXIT_LIMIT)
+    due = (
+        vcpu.esi - 2 + 400
+    )  # RDTSC tells the time behind itself, the timer began at its instruction
+    assert vcpu.eax == due + 1
+
+
+def test_wake_fd_tells_who_waits() -> None:
+    vcpu = flat32("sti; hlt", memory=memory())
+    vcpu.userspace_exits = 0
+    assert readable(vcpu.wake_fd)
+    assert x86.Lockstep([vcpu]).run(FOREVER) == (None, x86.EXIT_IDLE)
+    assert not readable(vcpu.wake_fd)
+    vcpu.interrupt(0x40)
+    assert readable(vcpu.wake_fd)
+
+
+def test_a_timer_does_not_wake_who_waits_to_be_started() -> None:
+    vcpu = timer_guest(400)
+    lockstep = x86.Lockstep([vcpu], turn=10)
+    lockstep.run(20)
+    vcpu.mp_state = x86.MP_STATE_INIT_RECEIVED
+    vcpu.eflags |= FLAG_IF
+    kick = threading.Timer(PATIENCE, vcpu.kick)  # or it would look for ever
+    kick.start()
+    assert lockstep.run(FOREVER) == (None, x86.EXIT_IDLE)
+    kick.cancel()
 
 
 def test_a_store_wakes_across_turns() -> None:

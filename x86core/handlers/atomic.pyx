@@ -9,7 +9,9 @@ from x86core.arithmetic cimport ADC, ADD, AND, OR, SBB, SUB, XOR, Outcome, arith
 from x86core.flags cimport arithmetic_flags, result_from, zero
 from x86core.intrinsics cimport atomic_swap_value
 from x86core.locked cimport exchange, finish_atomic, locate_atomic, swap_value
+from x86core.mmu cimport write_scattered
 from x86core.operands cimport *
+from x86core.segmentation cimport segment_address
 from x86core.state cimport CPU, EAX, EBX, ECX, EDX, FLAG_ZF, Insn, NO_EXCEPTION
 from x86core.variant cimport *
 
@@ -203,7 +205,7 @@ cdef inline int locked_cmpxchg8b(CPU* cpu, Insn* insn, int64_t result, uint32_t 
     cdef uint32_t offset = effective_address(cpu, insn, v)
     cdef uint64_t expected = <uint64_t>cpu.gpr[EDX] << 32 | cpu.gpr[EAX]
     cdef uint64_t new = <uint64_t>cpu.gpr[ECX] << 32 | cpu.gpr[EBX]
-    cdef uint64_t found, high
+    cdef uint64_t found, high, linear
     cdef uint32_t flags
     cdef uint8_t* at = locate_atomic(cpu, insn, offset, 8)
     if likely(at != NULL):
@@ -221,8 +223,9 @@ cdef inline int locked_cmpxchg8b(CPU* cpu, Insn* insn, int64_t result, uint32_t 
         found |= high << 32
         if found != expected:
             new = found
-        if unlikely(store_at(cpu, insn, insn.segment, offset, <uint32_t>new, 4)) or unlikely(
-                store_at(cpu, insn, insn.segment, (offset + 4) & address_mask(insn), <uint32_t>(new >> 32), 4)):
+        # Both halves at once: who wakes finds all of it, and while a device is waited for nothing is stored.
+        linear = segment_address(cpu, insn.segment, offset, 8, INTENT_WRITE)
+        if unlikely(faulted(linear)) or unlikely(write_scattered(cpu, <uint32_t>linear, new, 8)):
             return fault(cpu, insn, result, carries, carry)
     flags = arithmetic_flags(result, carries, carry) & ~<uint32_t>FLAG_ZF
     if found == expected:
