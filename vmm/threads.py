@@ -11,6 +11,7 @@ from time import perf_counter, thread_time
 
 from vmm import kvm
 from vmm.ending import Ending, is_halted_for_good, is_not_started
+from vmm.gdb import Debugger
 from vmm.loop import Loop
 from vmm.result import Outcome
 from vmm.work import WorkQueue
@@ -34,11 +35,17 @@ class Threads:
     ) -> None:
         self._loops = loops
         self._work = work
-        self._helpers = helpers
+        self._helpers = [*helpers]
         self._end = end
+        self._debugger: Debugger | None = None
         self._go = threading.Event()
         self.cpu_seconds = [0.0] * len(loops)
         self.threads: tuple[threading.Thread, ...] = ()
+
+    def attach(self, debugger: Debugger) -> None:
+        """What it holds has not come to its end."""
+        self._debugger = debugger
+        self._helpers.append(debugger)
 
     def run(self, timeout: float | None, max_instructions: int) -> None:
         """Until the machine ends; all threads are gone then."""
@@ -100,7 +107,7 @@ class Threads:
 
     def all_halted(self) -> bool:
         """Whether no vCPU will ever do anything again, nor the VMM for them."""
-        if len(self._work):
+        if len(self._work) or (self._debugger is not None and self._debugger.holds):
             return False
         starting = select.poll()
         for loop in self._loops:

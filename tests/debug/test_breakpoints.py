@@ -1,7 +1,7 @@
 """Breakpoints of VCPU.set_guest_debug: left before the instruction, passed when entered again.
 
-What struct kvm_run says of them is what Linux' `struct kvm_debug_exit_arch` and DR6 and DR7 say (SDM
-vol. 3, 18.2).
+struct kvm_run says of them what Linux' `struct kvm_debug_exit_arch`, and DR6 and DR7 (SDM vol. 3,
+18.2) do.
 """
 
 from __future__ import annotations

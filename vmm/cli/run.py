@@ -9,7 +9,9 @@ from functools import partial
 import click
 
 from vmm.asm import AssemblyError
+from vmm.cli.gdb import debugged, gdb_option
 from vmm.cpuid import FEATURE_CHOICES
+from vmm.gdb import Debugger
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import NEEDS, LoadError, Needs
 from vmm.machine import MOST_INSTRUCTIONS, START_CHOICES, Machine
@@ -128,6 +130,7 @@ def _explain(choices: dict[str, Choice]) -> str:
     metavar="N",
     help="Trace only the last N steps of each vCPU, at the end.  [default: all, as they happen]",
 )
+@gdb_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on stdout.")
 @click.pass_context
 def run(
@@ -148,6 +151,7 @@ def run(
     trace: bool,
     trace_from: int | None,
     trace_last: int | None,
+    gdb: str | None,
     as_json: bool,
 ) -> None:
     """Run GUEST: source (.S, or .asm with nasm), a flat image (.bin), a boot sector or floppy
@@ -175,9 +179,11 @@ def run(
       python -m vmm run boot.bin --at 0x8000 --timeout 5
       python -m vmm run boot.bin --max-instructions 1000000 --trace-last 20
       python -m vmm run boot.bin --trace --trace-from 500
+      python -m vmm run boot.bin --gdb 1234
       python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
     """
     needs = NEEDS.get(guest, Needs())
+    debugger = Debugger() if gdb is not None else None
     try:
         with stdout_of(context):
             machine = Machine.load(
@@ -194,8 +200,11 @@ def run(
                 tick=needs.tick if tick is None else tick,
                 console=None if as_json else to_stdout,
                 trace=_trace(trace, trace_from, trace_last),
+                debugger=debugger,
             )
-            result = machine.run(timeout, max_instructions)
+            with debugged(gdb, debugger) as finish:
+                result = machine.run(timeout, max_instructions)
+                finish(status_of(result))
             if as_json:
                 to_stdout(json.dumps(result.as_dict(), indent=2).encode() + b"\n")
     except (AssemblyError, CapstoneMissingError, LoadError, ValueError) as error:
@@ -206,8 +215,12 @@ def run(
         if sys.stdout.isatty() and result.console and not result.console.endswith("\n"):
             click.echo()
         click.echo(summary(result), err=True)
-    status = STATUS[result.outcome] if result.exit_code is None else result.exit_code
-    context.exit(status)
+    context.exit(status_of(result))
+
+
+def status_of(result: Result) -> int:
+    """The process status that a result makes."""
+    return STATUS[result.outcome] if result.exit_code is None else result.exit_code
 
 
 def summary(result: Result) -> str:
