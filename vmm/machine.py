@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +13,7 @@ from typing import Self
 from vmm.clock import VirtualClock
 from vmm.devices import DebugConsole, DebugExit, Ports
 from vmm.ending import Ending
+from vmm.gdb import Debugger
 from vmm.idle import idle_policy
 from vmm.loader import LoadError, load_guest, make_memory
 from vmm.lockstep import InTurn
@@ -61,7 +63,8 @@ class Machine:
     hand: write to `memory` and start `vcpus`. Number 0 begins at the reset vector if it is not, and
     the others wait for a start-up IPI.
 
-    `features` is what CPUID offers besides the usual: "monitorx", "waitpkg".
+    `features` is what CPUID offers besides the usual: "monitorx", "waitpkg". A `debugger` holds the
+    vCPUs before their first instruction (`vmm.gdb`), in wall time and without a `trace`.
 
     Raises ValueError: LoadError for the numbers, and for an unknown policy or feature one that
     lists the known.
@@ -80,11 +83,14 @@ class Machine:
         turn: int = 1000,
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
+        debugger: Debugger | None = None,
     ) -> None:
         if clock not in CLOCK_CHOICES:
             raise LoadError(f"unknown clock {clock!r} (known: {', '.join(CLOCK_CHOICES)})")
         if trace and clock == "virtual":
             raise LoadError("there is no trace of a machine with virtual time: use the wall clock")
+        if debugger is not None and (trace is not None or clock == "virtual"):
+            raise LoadError("a debugger goes neither with a trace nor with virtual time")
         policy, features = idle_policy(idle, hlt), tuple(features)
         self.tick = tick
         self.work = WorkQueue()
@@ -103,7 +109,7 @@ class Machine:
                 self.ports,
                 self.work,
                 self._end,
-                enter=trace.stepper(vcpu).run if trace else None,
+                enter=_enter(vcpu, trace, debugger),
             )
             for vcpu in self.vcpus
         )
@@ -111,6 +117,7 @@ class Machine:
             self.work.attach(loop)
         self._console = console
         self._trace = trace
+        self._debugger = debugger
         self._printed = bytearray()
         self._started = self._running = False
         self.runner: Threads | InTurn
@@ -121,6 +128,9 @@ class Machine:
         else:
             ticker = self.ticker = Ticker(self.interrupt, tick)
             self.runner = Threads(self.loops, self.work, [ticker], self._end)
+            if debugger is not None:
+                debugger.kill = partial(self._end, Outcome.INTERRUPTED, "killed by the debugger")
+                self.runner.attach(debugger)
 
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
@@ -146,6 +156,7 @@ class Machine:
         turn: int = 1000,
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
+        debugger: Debugger | None = None,
     ) -> Self:
         """A machine with a guest in its memory and vCPUs about to run it (see `load_guest`).
 
@@ -168,6 +179,7 @@ class Machine:
             turn=turn,
             console=console,
             trace=trace,
+            debugger=debugger,
         )
         guest = load_guest(path, machine.memory, at, append=append, modules=modules)
         bootstrap = start == "bootstrap" or guest.bootstrap_only
@@ -238,6 +250,8 @@ class Machine:
 
     def _stop(self) -> None:
         self.runner.stop()
+        if self._debugger is not None:
+            self._debugger.end()
 
     def _print(self, data: bytes) -> None:
         self._printed += data
@@ -285,6 +299,13 @@ class Machine:
             stats=stats,
             cpu_seconds=self.runner.cpu_seconds[vcpu.index],
         )
+
+
+def _enter(vcpu: VCPU, trace: Trace | None, debugger: Debugger | None) -> Callable[..., int] | None:
+    """What runs a vCPU in its loop, unless it is `VCPU.run`."""
+    if trace is not None:
+        return trace.stepper(vcpu).run
+    return debugger.gate(vcpu, vcpu.run).run if debugger is not None else None
 
 
 def _count(vcpus: int) -> int:

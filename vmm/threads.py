@@ -10,6 +10,7 @@ from time import perf_counter, thread_time
 
 from vmm import kvm
 from vmm.ending import Ending
+from vmm.gdb import Debugger
 from vmm.halted import all_halted
 from vmm.loop import Loop
 from vmm.result import Outcome
@@ -34,11 +35,17 @@ class Threads:
     ) -> None:
         self._loops = loops
         self._work = work
-        self._helpers = helpers
+        self._helpers = [*helpers]
         self._end = end
+        self._debugger: Debugger | None = None
         self._go = threading.Event()
         self.cpu_seconds = [0.0] * len(loops)
         self.threads: tuple[threading.Thread, ...] = ()
+
+    def attach(self, debugger: Debugger) -> None:
+        """What it holds has not come to its end."""
+        self._debugger = debugger
+        self._helpers.append(debugger)
 
     def run(self, timeout: float | None, max_instructions: int) -> None:
         """Until the machine ends; all threads are gone then."""
@@ -100,4 +107,6 @@ class Threads:
 
     def all_halted(self) -> bool:
         """Whether no vCPU will ever do anything again, nor the VMM for them."""
-        return not len(self._work) and all_halted([loop.vcpu for loop in self._loops])
+        if len(self._work) or (self._debugger is not None and self._debugger.holds):
+            return False
+        return all_halted([loop.vcpu for loop in self._loops])

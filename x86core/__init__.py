@@ -38,6 +38,8 @@ from x86core.kvm_run import (
     MWAIT_YIELD,
     USERSPACE_EXIT_HLT,
     USERSPACE_EXIT_MWAIT,
+    WATCH_READ,
+    WATCH_WRITE,
 )
 from x86core.lockstep import MOST_TURN, Lockstep
 from x86core.memory import MAX_MEMORY, Memory
@@ -84,6 +86,8 @@ __all__ = [
     "USERSPACE_EXIT_HLT",
     "USERSPACE_EXIT_MWAIT",
     "VCPU",
+    "WATCH_READ",
+    "WATCH_WRITE",
     "Lockstep",
     "Memory",
     "Segment",

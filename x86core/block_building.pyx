@@ -4,13 +4,19 @@ from libc.string cimport memcmp, memcpy, memset
 
 from x86core.blocks cimport block_allocate, block_insert, nowhere
 from x86core.decode cimport MAX_LENGTH, Bytes, Decoded, choose_slot, decode_one
+from x86core.guest_debug cimport is_breakpoint
 from x86core.intrinsics cimport atomic_load, atomic_or, atomic_store
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
 from x86core.opcodes cimport (CHAIN, MAY_READ, ON_CAREFUL, OVERWRITES, TOO_LONG, UNDEFINED, Entry, first_of_pair,
                               fused_pairs, handlers, second_of_pair)
 from x86core.shootdown cimport everybody_answered, lock_page, shootdown, unlock_page
 from x86core.state cimport (BLOCK_INSTRUCTIONS, CPU, CS, EXCEPTION_GP, LINE_SIZE, NO_MEMORY, PAGE_CODE, PAGE_SIZE,
-                            Block, Insn, Link, Page)
+                            Block, Handler, Insn, Link, Page)
+
+
+cdef void set_breakpoint_handler(Handler handler) noexcept:
+    global breakpoint_handler
+    breakpoint_handler = handler
 
 
 cdef bint mark_code(CPU* cpu, uint64_t physical, int length) noexcept nogil:
@@ -186,6 +192,7 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
     cdef uint64_t beyond = 0
     cdef bint ended = False
     cdef bint shadowed = False
+    cdef bint begins_at_breakpoint = False
     cdef int count = 0
     cdef int here
     cdef Entry* entry
@@ -199,6 +206,10 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
     while count < most and not ended:
         if count and (eip > cpu.segments[CS].limit or at >> 12 != block.page[0]):
             break
+        if cpu.debug != NULL and is_breakpoint(cpu.debug, cpu.segments[CS].base + eip):
+            if count:
+                break
+            begins_at_breakpoint = True
         here = fetch_one(cpu, eip, at, &block.insns[count], &decoded[count], &beyond, &version[1], watched)
         if here < 0:
             if count == 0:
@@ -219,6 +230,8 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
         if beyond:
             break
     finish_block(block, decoded, slots, count, ended)
+    if begins_at_breakpoint:
+        block.insns.handler = breakpoint_handler
     return count
 
 

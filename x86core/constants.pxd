@@ -85,6 +85,7 @@ cdef enum:
     EXCEPTION_PF = 14
     DEVICE_ACCESS = 0x100       # the instruction waits for a port or memory-mapped access
     NO_MEMORY = 0x101           # instructions were to be fetched where there is no RAM
+    WATCHED = 0x102             # the instruction meets a watchpoint and is to be executed alone
     NO_EXCEPTION = 0x1FF
 
 # KVM's exit reasons (exits.py has them for Python; a test holds the two together).
@@ -154,12 +155,32 @@ cdef enum:
     ATTENTION_INIT = 32
     ATTENTION_SIPI = 64         # CPU.sipi_vector says where to
     ATTENTION_RUN = 128         # somebody has written to struct kvm_run
+    ATTENTION_DEBUG = 256       # CPU.debug_next has breakpoints and watchpoints
 
 # Bits of Page.attributes. Any of them takes away every write tag.
 cdef enum:
     PAGE_CODE = 1               # instructions were decoded from it
     PAGE_PROTECTED = 2          # monitored (design: write-fault wake)
     PAGE_ACKNOWLEDGED = 4       # and every vCPU has dropped its write tag since
+
+# Bits of Watchpoint.kind: what it is for.
+cdef enum:
+    WATCH_READ = 1
+    WATCH_WRITE = 2
+
+# Why run() was left with EXIT_DEBUG.
+cdef enum DebugCause:
+    DEBUG_NONE
+    DEBUG_STEP
+    DEBUG_BREAKPOINT
+    DEBUG_READ
+    DEBUG_WRITE
+
+# Whether the instruction under way is a block of its own, behind which a watchpoint is reported at once.
+cdef enum AloneState:
+    NOT_ALONE
+    WANTS_ALONE
+    ALONE
 
 # What kind of store a watched page sees.
 cdef enum StoreKind:

@@ -3,16 +3,19 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from x86core.apic_timer cimport next_stop, notice_timer
 from x86core.blocks cimport block_find, drop_modified, jump_hash, set_stale_handler
-from x86core.block_building cimport build_block, build_partial
+from x86core.block_building cimport build_block, build_partial, set_breakpoint_handler
 from x86core.events cimport deliver_debug_trap, deliver_external_interrupt, deliver_fault, deliver_nmi
+from x86core.guest_debug cimport adopt_debug, begin_alone, is_passed, take_watch_hit
 from x86core.interrupts cimport interrupt_pending, take_interrupt
 from x86core.intrinsics cimport DEAD_COUNT, atomic_exchange, atomic_load, atomic_or, atomic_store, frame_address
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
+from x86core.opcodes cimport handlers
 from x86core.shootdown cimport answer_shootdown
-from x86core.state cimport (ATTENTION_CODE, ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_RUN,
-                            ATTENTION_SHOOTDOWN, ATTENTION_SIPI, CPU, CS, DEVICE_ACCESS, EXCEPTION_GP, EXIT_AGAIN,
-                            EXIT_INTERNAL_ERROR, EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_NONE, FLAG_IF,
-                            FLAG_TF, NO_MEMORY, Block, Insn, JumpEntry, Link)
+from x86core.state cimport (ATTENTION_CODE, ATTENTION_DEBUG, ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI,
+                            ATTENTION_RUN, ATTENTION_SHOOTDOWN, ATTENTION_SIPI, CPU, CS, DEBUG_BREAKPOINT,
+                            DEVICE_ACCESS, EXCEPTION_GP, EXIT_AGAIN, EXIT_DEBUG, EXIT_INTERNAL_ERROR, EXIT_INTR,
+                            EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_NONE, FLAG_IF, FLAG_TF, NO_MEMORY, WATCHED,
+                            Block, Insn, JumpEntry, Link)
 
 
 cdef void spill(CPU* cpu, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
@@ -102,8 +105,9 @@ cdef int attend(CPU* cpu) noexcept nogil:
     """
     cdef uint64_t wanted
     cdef int reason, vector
+    cdef bint undisturbed = cpu.single_step and cpu.block_interrupts
     notice_timer(cpu)
-    atomic_store(&cpu.stop_at, next_stop(cpu))
+    atomic_store(&cpu.stop_at, cpu.retired + 1 if begin_alone(cpu) else next_stop(cpu))
     wanted = atomic_exchange(&cpu.attention, 0)
     if wanted & ATTENTION_SHOOTDOWN:
         answer_shootdown(cpu)
@@ -111,6 +115,12 @@ cdef int attend(CPU* cpu) noexcept nogil:
         drop_modified(cpu)
     if wanted & ATTENTION_NMI:
         cpu.nmi_pending = True
+    if wanted & ATTENTION_DEBUG:
+        adopt_debug(cpu)
+    if cpu.watch_hit:
+        atomic_or(&cpu.attention, wanted & (ATTENTION_INIT | ATTENTION_SIPI | ATTENTION_KICK | ATTENTION_RUN))
+        take_watch_hit(cpu)
+        return EXIT_DEBUG
     if wanted & (ATTENTION_INIT | ATTENTION_SIPI):
         atomic_or(&cpu.attention, wanted & (ATTENTION_INIT | ATTENTION_SIPI | ATTENTION_KICK | ATTENTION_RUN))
         return EXIT_AGAIN
@@ -128,11 +138,12 @@ cdef int attend(CPU* cpu) noexcept nogil:
         # An instruction waits for the answer of a device, or has it: it is finished before anything else.
         cpu.stop_at = cpu.retired + 1
         return EXIT_LIMIT if limit_reached(cpu) else EXIT_NONE
-    if cpu.nmi_pending and not cpu.nmi_blocked:
+    if cpu.nmi_pending and not cpu.nmi_blocked and not undisturbed:
         cpu.nmi_pending = False
         cpu.nmi_blocked = True
         reason = deliver_nmi(cpu)
-    elif cpu.eflags & FLAG_IF and (interrupt_pending(cpu) or cpu.run.request_interrupt_window):
+    elif cpu.eflags & FLAG_IF and not undisturbed and (
+            interrupt_pending(cpu) or cpu.run.request_interrupt_window):
         if cpu.shadow == cpu.retired:
             cpu.stop_at = cpu.retired + 1
             return EXIT_LIMIT if limit_reached(cpu) else EXIT_NONE
@@ -150,7 +161,7 @@ cdef int attend(CPU* cpu) noexcept nogil:
     if cpu.eflags & FLAG_TF:
         cpu.trap_at = cpu.retired + 1
         cpu.stop_at = cpu.retired + 1
-    elif cpu.eflags & FLAG_IF and interrupt_pending(cpu):
+    elif cpu.eflags & FLAG_IF and not undisturbed and interrupt_pending(cpu):
         cpu.stop_at = 0             # one more, now that the handler allows interrupts
     return EXIT_NONE
 
@@ -161,6 +172,10 @@ cdef int fault(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
     spill(cpu, result, carries, carry)
     cpu.retired -= insn.remaining
     cpu.eip = insn.eip
+    if cpu.exception == WATCHED:
+        cpu.replay_next = 0         # again, with the same answers
+        return enter(cpu, insn, cpu.result, cpu.carries, cpu.carry)
+    cpu.watch_hit = 0               # trapped only if the instruction is finished
     if cpu.exception == DEVICE_ACCESS:
         return leave(cpu, cpu.access_exit)
     reason = deliver_fault(cpu)
@@ -174,6 +189,20 @@ cdef int stale(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
     cpu.retired -= insn.remaining
     cpu.eip = insn.eip
     return enter(cpu, insn, result, carries, carry)
+
+
+cdef int breakpoint(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
+    """In the place of an instruction with a breakpoint: out of the guest, unless that is passed."""
+    cdef uint32_t linear = cpu.segments[CS].base + insn.eip
+    cpu.retired -= insn.remaining
+    if is_passed(cpu, linear):
+        cpu.retired += insn.remaining
+        return handlers[insn.instance](cpu, insn, result, carries, carry)
+    spill(cpu, result, carries, carry)
+    cpu.eip = insn.eip
+    cpu.debug_cause = DEBUG_BREAKPOINT
+    cpu.debug_address = linear
+    return leave(cpu, EXIT_DEBUG)
 
 
 cdef int resolve_taken(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
@@ -209,3 +238,4 @@ cdef int resolve_fallthrough(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
 
 
 set_stale_handler(stale)
+set_breakpoint_handler(breakpoint)

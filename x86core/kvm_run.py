@@ -18,6 +18,7 @@ _IO = np.dtype(
     [("direction", "u1"), ("size", "u1"), ("port", "u2"), ("count", "u4"), ("data_offset", "u8")]
 )
 _MMIO = np.dtype([("phys_addr", "u8"), ("data", "u1", 8), ("len", "u4"), ("is_write", "u1")])
+_DEBUG = np.dtype([("exception", "u4"), ("pad", "u4"), ("pc", "u8"), ("dr6", "u8"), ("dr7", "u8")])
 _INTERNAL = np.dtype([("suberror", "u4"), ("ndata", "u4"), ("data", "u8", 16)])
 
 #: One member of the union is meaningful at a time, as `exit_reason` says.
@@ -38,6 +39,7 @@ KVM_RUN: Final = np.dtype(
             "apic_base",
             "io",
             "mmio",
+            "debug",
             "internal",
         ],
         "formats": [
@@ -55,9 +57,10 @@ KVM_RUN: Final = np.dtype(
             "u8",
             _IO,
             _MMIO,
+            _DEBUG,
             _INTERNAL,
         ],
-        "offsets": [0, 1, 2, 3, 4, 5, 8, 12, 13, 14, 16, 24, EXIT_OFFSET, EXIT_OFFSET, EXIT_OFFSET],
+        "offsets": [0, 1, 2, 3, 4, 5, 8, 12, 13, 14, 16, 24, *[EXIT_OFFSET] * 4],
         "itemsize": 8192,
     }
 )
@@ -82,3 +85,7 @@ MWAIT_ADAPTIVE: Final = 6
 #: Values of `hlt_policy`: what HLT does when it neither exits nor is passed through.
 HLT_BLOCK: Final = 0
 HLT_POLL: Final = 1
+
+#: What a watchpoint is for; both bits for any access.
+WATCH_READ: Final = 1
+WATCH_WRITE: Final = 2

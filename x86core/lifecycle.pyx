@@ -6,6 +6,7 @@ from x86core.apic cimport DEFAULT_APIC_BASE, reset_apic
 from x86core.apic_registers cimport APIC_ID, BASE_BOOTSTRAP, BASE_ENABLED, apic_register
 from x86core.blocks cimport blocks_create, flush_blocks
 from x86core.flags cimport set_eflags
+from x86core.guest_debug cimport forget_debug
 from x86core.hostmemory cimport reserve
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_store
 from x86core.monitor cimport monitor_disarm
@@ -52,7 +53,8 @@ cdef void forget_owner(CPU* cpu) noexcept:
     """What the VMM has set, as it is for a new vCPU: struct kvm_run, features, parameters of the idle policies."""
     memset(cpu.run, 0, PAGE_SIZE)
     cpu.features = 0
-    cpu.single_step = False
+    cpu.single_step = cpu.block_interrupts = False
+    forget_debug(cpu)
     cpu.halt_poll_ns = HALT_POLL_NS
     cpu.halt_poll_ns_grow = HALT_POLL_NS_GROW
     cpu.halt_poll_ns_grow_start = HALT_POLL_NS_GROW_START
@@ -91,6 +93,8 @@ cdef void initialize(CPU* cpu) noexcept nogil:
         set_segment(cpu, number, 0, 0, 0xFFFF, 0x82 if number >= LDTR else 0x93)
     set_segment(cpu, CS, 0xF000, 0xFFFF0000U, 0xFFFF, 0x93)
     cpu.shadow = cpu.trap_shadow = cpu.trap_at = cpu.replay_at = -1
+    cpu.debug_seen_at = -1
+    cpu.watch_hit = 0
     cpu.access_exit = 0
     cpu.completes_access = False
     cpu.nmi_pending = cpu.nmi_blocked = False

@@ -1,10 +1,11 @@
 """Atomic access to a memory operand: where it lies, and one host instruction for each width."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from x86core.guest_debug cimport notice_access
 from x86core.intrinsics cimport atomic_exchange, atomic_swap_value, likely, unlikely
 from x86core.mmu cimport INTENT_WRITE, faulted, finish_store, locate_store
 from x86core.segmentation cimport segment_address
-from x86core.state cimport CPU, STORE_LOCKED, STORE_PLAIN, Insn
+from x86core.state cimport CPU, STORE_LOCKED, STORE_PLAIN, WATCH_READ, Insn
 from x86core.variant cimport W8, W16, WIDTH
 
 
@@ -18,6 +19,8 @@ cdef inline uint8_t* locate_atomic(CPU* cpu, Insn* insn, uint32_t offset, int by
     cpu.position = cpu.retired - insn.remaining
     linear = segment_address(cpu, insn.segment, offset, bytes, INTENT_WRITE)
     if unlikely(faulted(linear)):
+        return NULL
+    if unlikely(cpu.debug != NULL) and notice_access(cpu, <uint32_t>linear, bytes, WATCH_READ):
         return NULL
     at = locate_store(cpu, <uint32_t>linear, bytes)
     if likely(at != NULL):

@@ -14,7 +14,8 @@ from x86core.flags cimport get_eflags
 from x86core.intrinsics cimport NO_LIMIT, atomic_exchange, atomic_load, atomic_store
 from x86core.runnable cimport next_deadline
 from x86core.running cimport complete_access, enter_once, may_enter, note_exit
-from x86core.state cimport CPU, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_LIMIT, EXIT_SIGNAL, MAX_VCPUS
+from x86core.state cimport (CPU, EXIT_DEBUG, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_LIMIT, EXIT_SIGNAL,
+                            MAX_VCPUS)
 from x86core.vcpu cimport VCPU
 from x86core.wake_fd cimport update_wake_fd
 
@@ -243,6 +244,7 @@ cdef class Lockstep:
     cdef int take_turn(self, CPU* cpu) noexcept nogil:
         cdef int64_t before = cpu.retired
         cdef int64_t end = min(before + self.left, self.most)
+        cdef bint steps = cpu.single_step and before < end
         cdef int reason
         if before >= self.most:
             return REASON_TURN_CUT
@@ -256,7 +258,7 @@ cdef class Lockstep:
         cpu.park_nanoseconds = -1
         cpu.chunks = 0
         cpu.chunks_at = NO_LIMIT
-        cpu.limit_at = end
+        cpu.limit_at = before + 1 if steps else end
         reason = enter_once(cpu)
         cpu.in_run = False
         update_wake_fd(cpu)
@@ -267,10 +269,12 @@ cdef class Lockstep:
         if cpu.delivered_at == cpu.retired:
             self.left -= cpu.deliveries
         self.left = max(self.left, 0)
+        if reason == EXIT_LIMIT and steps:
+            reason = EXIT_DEBUG
         if reason == EXIT_LIMIT and self.left and cpu.retired >= self.most:
             return REASON_TURN_CUT
-        # Who only waits adds nothing: how often it is asked is no matter of the guest.
-        if cpu.retired != before or reason != EXIT_IDLE:
+        # Who only waits adds nothing: how often it is asked is no matter of the guest. Nor is a debugger.
+        if reason != EXIT_DEBUG and (cpu.retired != before or reason != EXIT_IDLE):
             self.mix(cpu, reason)
         if reason != EXIT_LIMIT and reason != EXIT_IDLE:
             note_exit(cpu, reason)

@@ -11,6 +11,7 @@ from libc.string cimport memcmp, memcpy
 
 from x86core.attention cimport request
 from x86core.blocks cimport blocks_destroy, drop_page
+from x86core.guest_debug cimport forget_debug
 from x86core.hostmemory cimport release, reserve
 from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_load, atomic_store,
                                  monotonic_nanoseconds)
@@ -102,6 +103,7 @@ cdef class Memory:
             cpu = self.ram.vcpus[index]
             if cpu != NULL:
                 blocks_destroy(cpu)
+                forget_debug(cpu)
                 close_wake_fd(cpu)
                 release(cpu.run, 2 * PAGE_SIZE)
                 release(cpu, sizeof(CPU))

@@ -8,10 +8,11 @@ answers of the accesses that it has already had (`replay`).
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from x86core.apic cimport apic_holds, apic_read, apic_write
+from x86core.guest_debug cimport hide_watched, notice_access
 from x86core.intrinsics cimport atomic_load, likely, unlikely
 from x86core.memory cimport after_store
 from x86core.state cimport (CPU, DEVICE_ACCESS, EXIT_MMIO, NO_EXCEPTION, PAGE_SIZE, RAM,
-                            TLBEntry)
+                            WATCH_READ, WATCH_WRITE, TLBEntry)
 from x86core.tlb cimport tag_matches, tag_of_none, tlb_entry
 
 cdef enum:
@@ -33,6 +34,8 @@ cdef void fill(CPU* cpu, uint32_t linear, uint64_t physical) noexcept nogil:
         entry.write_tag = tag_of_none(linear >> 12 & (sizeof(cpu.tlb) / sizeof(TLBEntry) - 1))
     else:
         entry.write_tag = page
+    if unlikely(cpu.debug != NULL):
+        hide_watched(cpu, entry, linear)
     cpu.stats.tlb_misses += 1
 
 
@@ -133,6 +136,8 @@ cdef uint64_t read_linear(CPU* cpu, uint32_t linear, int size, int intent) noexc
     cdef uint64_t physical
     if likely(tag_matches(entry.read_tag, linear, size)):
         return load_from(entry.addend + linear, size)
+    if unlikely(cpu.debug != NULL) and notice_access(cpu, linear, size, WATCH_READ):
+        return <uint64_t>FAULT
     if unlikely((linear & OFFSET) + size > PAGE_SIZE):
         return read_straddling(cpu, linear, size, intent)
     physical = translate(cpu, linear, intent)
@@ -148,12 +153,14 @@ cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil:
     """Where a store of these bytes goes in one host access; finish_store must follow it.
 
     NULL with NO_EXCEPTION when there is no such place (a device, pages that are not contiguous),
-    NULL with an exception when the guest may not store there.
+    NULL with an exception when the guest may not store there, or not yet.
     """
     cdef RAM* ram = cpu.ram
     cdef uint64_t physical = translate(cpu, linear, INTENT_WRITE)
     cdef uint64_t last
     if faulted(physical):
+        return NULL
+    if unlikely(cpu.debug != NULL) and notice_access(cpu, linear, size, WATCH_WRITE):
         return NULL
     last = physical + size - 1
     if (linear & OFFSET) + size > PAGE_SIZE:
@@ -237,6 +244,6 @@ cdef uint8_t* locate_span(CPU* cpu, uint32_t linear, int intent) noexcept nogil:
         if faulted(physical) or physical >= cpu.ram.size:
             return NULL
         fill(cpu, linear, physical)
-        if intent == INTENT_WRITE and not tag_matches(entry.write_tag, linear, 1):
+        if not tag_matches(entry.write_tag if intent == INTENT_WRITE else entry.read_tag, linear, 1):
             return NULL
     return entry.addend + linear

@@ -148,6 +148,7 @@ cdef class Registers:
         self.cpu.eip = doubleword(value)
         self.cpu.access_exit = 0        # what was under way is given up
         self.cpu.replay_at = -1
+        self.cpu.debug_seen_at = -1     # a breakpoint there counts
 
     @property
     def eflags(self):

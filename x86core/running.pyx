@@ -3,15 +3,17 @@ from libc.stdint cimport int64_t, uint64_t
 
 from x86core.apic_timer cimport next_stop
 from x86core.dispatch cimport enter
+from x86core.guest_debug cimport adopt_debug, describe_debug_exit
 from x86core.idle cimport enter_guest, leave_guest, resume_wait
 from x86core.intrinsics cimport atomic_load, atomic_store, frame_address
 from x86core.interrupts cimport interrupt_pending
 from x86core.lifecycle cimport accept_start
 from x86core.runnable cimport is_waiting_state
 from x86core.scan cimport scan_monitors
-from x86core.state cimport (CPU, EXIT_AGAIN, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_IO, EXIT_IRQ_WINDOW_OPEN,
-                            EXIT_LIMIT, EXIT_MMIO, EXIT_NONE, EXIT_SIGNAL, FLAG_IF, FLAG_TF, HLT_POLICIES,
-                            MWAIT_POLICIES, REPLAY_ENTRIES, USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT)
+from x86core.state cimport (CPU, DEBUG_NONE, EXIT_AGAIN, EXIT_DEBUG, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_IO,
+                            EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_MMIO, EXIT_NONE, EXIT_SIGNAL, FLAG_IF, FLAG_TF,
+                            HLT_POLICIES, MWAIT_POLICIES, NOT_ALONE, REPLAY_ENTRIES, USERSPACE_EXIT_HLT,
+                            USERSPACE_EXIT_MWAIT)
 
 cdef enum:
     # The bits of kvm_run.userspace_exits, which are those of kvm_run.disable_exits too.
@@ -37,6 +39,10 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
     cpu.stack_top = frame_address()
     cpu.deliveries = 0
     cpu.delivered_at = -1
+    cpu.alone = NOT_ALONE
+    cpu.debug_cause = DEBUG_NONE
+    if cpu.debug_next != NULL:
+        adopt_debug(cpu)
     if cpu.completes_access:
         cpu.completes_access = False
         if cpu.run.immediate_exit or atomic_load(&cpu.attention):
@@ -53,7 +59,7 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
         enter_guest(cpu)
         # After the exchange in enter_guest: what was asked for before stop_at was raised is seen here.
         if (atomic_load(&cpu.attention) or cpu.nmi_pending or cpu.eflags & FLAG_TF or cpu.trap_at == cpu.retired
-                or interrupt_pending(cpu) or cpu.run.request_interrupt_window):
+                or interrupt_pending(cpu) or cpu.run.request_interrupt_window or cpu.watch_hit):
             atomic_store(&cpu.stop_at, 0)
             accept_start(cpu)
         reason = resume_wait(cpu) if is_waiting_state(cpu) else EXIT_NONE
@@ -96,6 +102,8 @@ cdef void note_exit(CPU* cpu, int reason) noexcept nogil:
         cpu.stats.mmio_exits += 1
     elif reason == EXIT_IRQ_WINDOW_OPEN:
         cpu.stats.irq_window_exits += 1
+    elif reason == EXIT_DEBUG:
+        describe_debug_exit(cpu)
     cpu.run.exit_reason = reason
     cpu.run.if_flag = cpu.eflags & FLAG_IF != 0
     cpu.run.ready_for_interrupt_injection = (

@@ -148,6 +148,8 @@ cdef void restore_vcpu(CPU* cpu, const SavedVCPU* saved) noexcept:
     cpu.nmi_pending = saved.nmi_pending
     cpu.nmi_blocked = saved.nmi_blocked
     cpu.single_step = saved.single_step
+    cpu.debug_seen_at = -1
+    cpu.watch_hit = 0
     cpu.completes_access = saved.completes_access
     memcpy(cpu.interrupts, saved.interrupts, sizeof(saved.interrupts))
     restore_apic(cpu, saved)

@@ -102,8 +102,16 @@ ctypedef struct KvmRunInternal:
     uint32_t ndata
     uint64_t data[16]
 
+ctypedef struct KvmRunDebug:    # struct kvm_debug_exit_arch
+    uint32_t exception
+    uint32_t padding
+    uint64_t pc
+    uint64_t dr6
+    uint64_t dr7
+
 cdef union KvmRunUnion:
     KvmRunIO io
+    KvmRunDebug debug
     KvmRunMMIO mmio
     KvmRunInternal internal
     uint8_t padding[256]
@@ -207,6 +215,18 @@ ctypedef struct RAM:
     CPU* vcpus[MAX_VCPUS]
     uint64_t monitors[MAX_VCPUS]    # line | MONITOR_*; one word, so that each change is one exchange
 
+ctypedef struct Watchpoint:
+    uint32_t first              # linear addresses
+    uint32_t last
+    uint32_t kind               # WATCH_*
+
+ctypedef struct GuestDebug:     # one piece of memory
+    uint32_t breakpoint_count
+    uint32_t watchpoint_count
+    uint32_t* breakpoints       # linear addresses, ascending
+    Watchpoint* watchpoints
+    uint64_t dr7                # what DR7 would say of the first four
+
 ctypedef struct CPU:
     # Hot: reached by byte offset, or at every block.
     uint32_t gpr[8]
@@ -309,6 +329,18 @@ ctypedef struct CPU:
     uint64_t store_physical
     bint store_watched
     StoreKind store_kind        # of the instruction under way
+
+    # Guest debugging (guest_debug.pyx).
+    GuestDebug* debug           # NULL: nothing is set
+    GuestDebug* debug_next      # left by any thread; NULL: nothing new
+    AloneState alone
+    uint32_t watch_hit          # WATCH_* of what the instruction has met; 0: nothing
+    uint32_t watch_address
+    DebugCause debug_cause      # of the last EXIT_DEBUG
+    uint32_t debug_address
+    int64_t debug_seen_at       # value of retired at the last EXIT_DEBUG; -1: none since RESET
+    uint32_t debug_seen         # linear address of the next instruction then
+    bint block_interrupts       # while single_step is on
 
     KvmRun* run
     Statistics stats

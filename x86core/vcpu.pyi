@@ -77,6 +77,30 @@ class VCPU(RunArea):
     def kick(self) -> None:
         """Make the run() under way, or else the next one, return EXIT_INTR. From any thread; never lost."""
     single_step: bool
+    block_interrupts: bool
+    def set_guest_debug(
+        self,
+        breakpoints: Iterable[int] = (),
+        watchpoints: Iterable[tuple[int, int, int]] = (),
+    ) -> None:
+        """Leave run() with EXIT_DEBUG at breakpoints and behind accesses; replaces what was set before.
+
+        breakpoints: linear addresses of instructions, each of which is left before it is executed, unless run()
+        has left with EXIT_DEBUG right there before. Guest memory is not changed for them.
+        watchpoints: (linear address, length in bytes, WATCH_READ | WATCH_WRITE). run() is left behind the instruction,
+        the element of a repeated one, or the event whose access meets one. Accesses by other vCPUs, devices and the
+        host do not count, nor does fetching instructions.
+        As KVM_SET_GUEST_DEBUG with KVM_GUESTDBG_USE_HW_BP, but for the numbers. From any thread: a vCPU in the guest
+        takes it over at its next block. RESET leaves it alone.
+        Raises ValueError for what is not in the linear address space, for an unknown kind, and for more than
+        4096 breakpoints or 256 watchpoints.
+        """
+    @property
+    def debug_exit(self) -> tuple[str, int]:
+        """Why run() returned EXIT_DEBUG: ('step', 'breakpoint', 'read' or 'write', linear address); ('', 0) else.
+
+        The address is that of the instruction, or the first one of the access that is watched.
+        """
     @property
     def last_event(self) -> int:
         """Vector of the exception or interrupt delivered last, -1 since RESET. INT n and its kin are none."""

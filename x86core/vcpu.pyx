@@ -33,6 +33,7 @@ from x86core.opcodes import build_tables
 from x86core.apic cimport apic_value, post_init
 from x86core.apic_timer cimport notice_timer
 from x86core.attention cimport post
+from x86core.guest_debug cimport make_debug, offer_debug
 from x86core.intrinsics cimport NO_LIMIT, atomic_load, atomic_or, atomic_store
 from x86core.lifecycle cimport abandon_wait, create_cpu, forget_owner, reset_cpu, start_cpu_flat32, start_cpu_real_mode
 from x86core.memory cimport Memory
@@ -43,7 +44,8 @@ from x86core.runnable cimport event_pending
 from x86core.running cimport complete_access, enter_once, may_enter, note_exit
 from x86core.saved_vcpu cimport SavedVCPU, restore_vcpu, save_vcpu
 from x86core.saved_vcpu_check cimport check_saved_vcpu
-from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, EXIT_DEBUG,
+from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, DEBUG_NONE,
+                            EXIT_DEBUG,
                             EXIT_FAIL_ENTRY, EXIT_LIMIT, EXIT_SIGNAL, FEATURE_MONITORX, FEATURE_WAITPKG, MAX_VCPUS as
                             VCPU_LIMIT, MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE, PAGE_SIZE)
 from x86core.wake_fd cimport open_wake_fd, update_wake_fd
@@ -336,6 +338,44 @@ cdef class VCPU(RunArea):
     def single_step(self, value):
         self.check_outside()
         self.cpu.single_step = bool(value)
+
+    @property
+    def block_interrupts(self):
+        """When True, single_step delivers neither interrupts nor NMIs: they stay pending.
+
+        As KVM_GUESTDBG_BLOCKIRQ.
+        """
+        return self.cpu.block_interrupts
+
+    @block_interrupts.setter
+    def block_interrupts(self, value):
+        self.check_outside()
+        self.cpu.block_interrupts = bool(value)
+
+    def set_guest_debug(self, breakpoints=(), watchpoints=()):
+        """Leave run() with EXIT_DEBUG at breakpoints and behind accesses; replaces what was set before.
+
+        breakpoints: linear addresses of instructions, each of which is left before it is executed, unless run()
+        has left with EXIT_DEBUG right there before. Guest memory is not changed for them.
+        watchpoints: (linear address, length in bytes, WATCH_READ | WATCH_WRITE). run() is left behind the instruction,
+        the element of a repeated one, or the event whose access meets one. Accesses by other vCPUs, devices and the
+        host do not count, nor does fetching instructions.
+        As KVM_SET_GUEST_DEBUG with KVM_GUESTDBG_USE_HW_BP, but for the numbers. From any thread: a vCPU in the guest
+        takes it over at its next block. RESET leaves it alone.
+        Raises ValueError for what is not in the linear address space, for an unknown kind, and for more than
+        4096 breakpoints or 256 watchpoints.
+        """
+        offer_debug(self.cpu, make_debug(breakpoints, watchpoints))
+
+    @property
+    def debug_exit(self):
+        """Why run() returned EXIT_DEBUG: ('step', 'breakpoint', 'read' or 'write', linear address); ('', 0) else.
+
+        The address is that of the instruction, or the first one of the access that is watched.
+        """
+        if self.cpu.debug_cause == DEBUG_NONE:
+            return "", 0
+        return ("", "step", "breakpoint", "read", "write")[<int>self.cpu.debug_cause], self.cpu.debug_address
 
     @property
     def last_event(self):

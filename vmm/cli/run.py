@@ -10,7 +10,9 @@ import click
 from click.core import ParameterSource
 
 from vmm.asm import AssemblyError
+from vmm.cli.gdb import debugged, gdb_option
 from vmm.cpuid import FEATURE_CHOICES
+from vmm.gdb import Debugger
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import NEEDS, LoadError, Needs
 from vmm.machine import CLOCK_CHOICES, MOST_INSTRUCTIONS, START_CHOICES, Machine
@@ -157,6 +159,7 @@ def _explain(choices: dict[str, Choice]) -> str:
     metavar="N",
     help="Trace only the last N steps of each vCPU, at the end.  [default: all, as they happen]",
 )
+@gdb_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on stdout.")
 @click.pass_context
 def run(
@@ -181,6 +184,7 @@ def run(
     trace: bool,
     trace_from: int | None,
     trace_last: int | None,
+    gdb: str | None,
     as_json: bool,
 ) -> None:
     """Run GUEST: source (.S, or .asm with nasm), a flat image (.bin), a boot sector or floppy
@@ -211,9 +215,11 @@ def run(
       python -m vmm run smp --clock virtual --turn 100
       python -m vmm run idle --clock virtual --max-instructions 1000 --save half-way
       python -m vmm run --restore half-way
+      python -m vmm run boot.bin --gdb 1234
       python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
     """
     console = None if as_json else to_stdout
+    debugger = Debugger() if gdb is not None else None
     try:
         with stdout_of(context):
             if restore is not None:
@@ -239,8 +245,11 @@ def run(
                     turn=turn,
                     console=console,
                     trace=_trace(trace, trace_from, trace_last),
+                    debugger=debugger,
                 )
-            result = machine.run(timeout, max_instructions)
+            with debugged(gdb, debugger) as finish:
+                result = machine.run(timeout, max_instructions)
+                finish(status_of(result))
             if save is not None:
                 machine.save(save)
             if as_json:
@@ -253,8 +262,12 @@ def run(
         if sys.stdout.isatty() and result.console and not result.console.endswith("\n"):
             click.echo()
         click.echo(summary(result), err=True)
-    status = STATUS[result.outcome] if result.exit_code is None else result.exit_code
-    context.exit(status)
+    context.exit(status_of(result))
+
+
+def status_of(result: Result) -> int:
+    """The process status that a result makes."""
+    return STATUS[result.outcome] if result.exit_code is None else result.exit_code
 
 
 def summary(result: Result) -> str:

@@ -225,8 +225,8 @@ cdef int repeat(CPU* cpu, Insn* insn, int v, int operation) noexcept nogil:
         if operation == CMPS or operation == SCAS:
             if zero(cpu.result) != (insn.repeat == 0xF3):
                 return FINISHED
-        # The running instruction may have been stored to, or each element may be a step.
-        if count and (insn.handler == stale_handler or cpu.eflags & FLAG_TF):
+        # The running instruction may have been stored to, or each element may be a step, or be watched.
+        if count and (insn.handler == stale_handler or cpu.eflags & FLAG_TF or cpu.watch_hit):
             return INTERRUPTED
     return FINISHED
 
