@@ -10,7 +10,7 @@ cdef enum:
     CONTEXTS = 256
     MAX_VCPUS = 1024            # an xAPIC can address the first 255 one by one
     REPLAY_ENTRIES = 128        # device accesses of one instruction
-    RECORDS = 8192              # that a vCPU keeps until somebody takes them
+    RECORDS = 32768             # that a vCPU keeps until somebody takes them
     NOTES = 16                  # of who has asked for a vCPU lately
     PORT_DATA_OFFSET = PAGE_SIZE    # in struct kvm_run, of the data of a port access
 

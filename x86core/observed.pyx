@@ -81,7 +81,7 @@ cdef class Observed(RunArea):
 
     @property
     def recorded(self):
-        """Whether waits, entries and exits are recorded, for `take_records`. It takes half a megabyte.
+        """Whether waits, entries and exits are recorded, for `take_records`. It takes up to two megabytes.
 
         Setting it throws away what was not taken. Raises MemoryError.
         """

@@ -16,6 +16,7 @@ from vmm.loader import NEEDS, LoadError, Needs
 from vmm.machine import CLOCK_CHOICES, MOST_INSTRUCTIONS, START_CHOICES, Machine
 from vmm.output import stdout_of, to_stdout
 from vmm.result import Outcome, Result
+from vmm.seeing import Views
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
 from x86core import MAX_VCPUS, MOST_TURN
@@ -157,6 +158,16 @@ def _explain(choices: dict[str, Choice]) -> str:
     metavar="N",
     help="Trace only the last N steps of each vCPU, at the end.  [default: all, as they happen]",
 )
+@click.option(
+    "--stats",
+    is_flag=True,
+    help="Print where the time went and what was counted; on a terminal once a second, too.",
+)
+@click.option(
+    "--timeline",
+    metavar="FILE",
+    help="Write what each vCPU did, and who woke it, for ui.perfetto.dev: --timeline smp.json",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on stdout.")
 @click.pass_context
 def run(
@@ -181,6 +192,8 @@ def run(
     trace: bool,
     trace_from: int | None,
     trace_last: int | None,
+    stats: bool,
+    timeline: str | None,
     as_json: bool,
 ) -> None:
     """Run GUEST: source (.S, or .asm with nasm), a flat image (.bin), a boot sector or floppy
@@ -211,14 +224,20 @@ def run(
       python -m vmm run smp --clock virtual --turn 100
       python -m vmm run idle --clock virtual --max-instructions 1000 --save half-way
       python -m vmm run --restore half-way
+      python -m vmm run pair --timeout 2 --stats --timeline pair.json
       python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
     """
-    console = None if as_json else to_stdout
     try:
         with stdout_of(context):
+            views = Views(stats, timeline, None if as_json else to_stdout)
             if restore is not None:
                 _only_with_guest(context)
-                machine = Machine.restore(restore, console=console)
+                machine = Machine.restore(
+                    restore,
+                    console=views.output,
+                    measure=stats,
+                    observers=views.observers,
+                )
             elif guest is None:
                 raise click.UsageError("Missing argument 'GUEST', or --restore FILE.", context)
             else:
@@ -237,10 +256,13 @@ def run(
                     tick=needs.tick if tick is None else tick,
                     clock=clock,
                     turn=turn,
-                    console=console,
+                    console=views.output,
                     trace=_trace(trace, trace_from, trace_last),
+                    measure=stats,
+                    observers=views.observers,
                 )
             result = machine.run(timeout, max_instructions)
+            views.show(machine)
             if save is not None:
                 machine.save(save)
             if as_json:
