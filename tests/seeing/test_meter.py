@@ -94,6 +94,16 @@ def test_the_time_of_processors_that_wait_for_a_start() -> None:
     assert times["mwait_sleep"] > 0
 
 
+def test_a_restored_machine_is_measured_anew(tmp_path: Path) -> None:
+    (tmp_path / "guest.S").write_text(PRELUDE + GUESTS["hlt"])
+    machine = Machine.load(tmp_path / "guest.S", measure=True)
+    machine.run(timeout=SECONDS)
+    machine.save(tmp_path / "saved")
+    again = Machine.restore(tmp_path / "saved", measure=True)
+    times = again.run(timeout=SECONDS).vcpus[0].times
+    assert sum(times.values()) == pytest.approx(again.meter.wall_ns, rel=0.01)
+
+
 # The tables.
 
 

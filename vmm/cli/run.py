@@ -304,7 +304,7 @@ def summary(result: Result) -> str:
 
 
 #: What may stand beside --restore: how long to run, and what to do with the result.
-_BESIDE_RESTORE = {"restore", "save", "max_instructions", "timeout", "as_json"}
+_BESIDE_RESTORE = {"restore", "save", "max_instructions", "timeout", "as_json", "stats", "timeline"}
 
 
 def _only_with_guest(context: click.Context) -> None:

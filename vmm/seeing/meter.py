@@ -37,6 +37,7 @@ class _Account:
 
     def __init__(self) -> None:
         self.work = self.handling = self.halted = 0
+        self.before: dict[str, int] = {}  # what the core had counted, in a run before this one
 
 
 class Meter:
@@ -49,7 +50,7 @@ class Meter:
         self._accounts: dict[int, _Account] = {}
         self._loops: tuple[ObservedLoop, ...] = ()
         self._virtual = False
-        self._began_ns = 0
+        self._began_ns = self._guest_zero = 0
         self._ended_ns: int | None = None
         self._work_ns = 0
         self._lock = threading.Lock()
@@ -62,6 +63,7 @@ class Meter:
         for loop in self._loops:
             self._measure(loop)
         machine.work.observers.append(self._worked)
+        self._guest_zero = self._guest_time()
         self._began_ns = monotonic_ns()
         try:
             yield
@@ -74,7 +76,7 @@ class Meter:
         if not self._began_ns:
             return 0
         if self._virtual:
-            return max(loop.vcpu.time for loop in self._loops)
+            return self._guest_time() - self._guest_zero
         return (monotonic_ns() if self._ended_ns is None else self._ended_ns) - self._began_ns
 
     @property
@@ -92,15 +94,20 @@ class Meter:
         if account is None:
             return {}
         wall_ns = self.wall_ns
-        times = self._loops[index].vcpu.times
+        now = self._loops[index].vcpu.times
+        times = {name: ns - account.before[name] for name, ns in now.items()}
         if self._virtual:
             return dict.fromkeys(ACTIVITIES, 0) | times
         times |= {"hlt_exit": account.halted, "work": account.work, "handling": account.handling}
         return times | {"loop": max(0, wall_ns - sum(times.values()))}
 
+    def _guest_time(self) -> int:
+        return max(loop.vcpu.time for loop in self._loops)
+
     def _measure(self, loop: ObservedLoop) -> None:
         account = self._accounts[loop.vcpu.index] = _Account()
         loop.vcpu.timed = True
+        account.before = loop.vcpu.times
 
         def wrap(reason: int, handler: Callable[[], None]) -> Callable[[], None]:
             waits = reason == kvm.KVM_EXIT_HLT
