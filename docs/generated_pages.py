@@ -32,6 +32,8 @@ _VMM_PARTS = {
     "Clocks": "vmm.clock",
     "Consoles": "vmm.console",
     "Traces": "vmm.trace",
+    "Timelines": "vmm.seeing.timeline",
+    "Where the time goes": "vmm.seeing.meter",
     "What there is": "vmm.inventory",
 }
 
@@ -111,6 +113,7 @@ def core_api() -> Iterator[str]:
     ):
         yield f"::: {name}\n"
     yield "## Exits and states\n\n::: x86core.exits\n    options:\n      show_root_heading: false\n"
+    yield "## Records\n\n::: x86core.records\n    options:\n      show_root_heading: false\n"
     yield "## kvm_run\n\n::: x86core.kvm_run\n    options:\n      show_root_heading: false\n"
 
 

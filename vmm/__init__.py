@@ -13,6 +13,7 @@ from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, IdlePolicy, idle_policy
 from vmm.loader import Guest, LoadError, describe
 from vmm.machine import Machine
 from vmm.result import Outcome, Result, VCPUResult
+from vmm.seeing import Timeline, TimelineError
 from vmm.snapshot import SnapshotError
 from vmm.work import WorkQueue, WorkReport
 
@@ -27,6 +28,8 @@ __all__ = [
     "Outcome",
     "Result",
     "SnapshotError",
+    "Timeline",
+    "TimelineError",
     "VCPUResult",
     "WorkQueue",
     "WorkReport",

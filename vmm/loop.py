@@ -88,6 +88,11 @@ class Loop:
         if reason not in (kvm.KVM_EXIT_MWAIT, kvm.KVM_EXIT_HLT) or self.attention:
             self._handlers.get(reason, self._unknown)()
 
+    def observe(self, wrap: Callable[[int, Callable[[], None]], Callable[[], None]]) -> None:
+        """Have each exit handled by what `wrap` makes of its reason and its handler."""
+        for reason, handler in self._handlers.items():
+            self._handlers[reason] = wrap(reason, handler)
+
     def stop(self) -> None:
         """Let `run` return. From any thread."""
         self.stopping = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -20,6 +21,7 @@ from vmm.lockstep import InTurn
 from vmm.loop import Loop, location
 from vmm.result import Outcome, Result, VCPUResult
 from vmm.saved_machine import constructor_arguments, restore_machine, save_machine
+from vmm.seeing import Meter, Observer
 from vmm.snapshot import SnapshotError, read_snapshot, write_snapshot
 from vmm.threads import Threads
 from vmm.tick import Ticker, VirtualTicker
@@ -56,6 +58,9 @@ class Machine:
     which vCPU 0 gets interrupt 0x20, 0 for never. `console` is given what the guest prints, as it
     does. `trace` gets every step of every vCPU. `threads` are those of the vCPUs, once it runs.
 
+    With `measure` the result says where the time went; `observers` look on while it runs
+    (`vmm.seeing`).
+
     `clock` is "wall" (`vmm.threads`) or "virtual" (`vmm.lockstep`): then the vCPUs run in turns of
     `turn` instructions, and every run of the same guest gives the same `Result.trace_hash`.
 
@@ -84,6 +89,8 @@ class Machine:
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
         debugger: Debugger | None = None,
+        measure: bool = False,
+        observers: Sequence[Observer] = (),
     ) -> None:
         if clock not in CLOCK_CHOICES:
             raise LoadError(f"unknown clock {clock!r} (known: {', '.join(CLOCK_CHOICES)})")
@@ -118,6 +125,9 @@ class Machine:
         self._console = console
         self._trace = trace
         self._debugger = debugger
+        self.meter = Meter()
+        # What the others do before and after is not to be measured.
+        self._observers: tuple[Observer, ...] = (*observers, *((self.meter,) if measure else ()))
         self._printed = bytearray()
         self._started = self._running = False
         self.runner: Threads | InTurn
@@ -157,6 +167,8 @@ class Machine:
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
         debugger: Debugger | None = None,
+        measure: bool = False,
+        observers: Sequence[Observer] = (),
     ) -> Self:
         """A machine with a guest in its memory and vCPUs about to run it (see `load_guest`).
 
@@ -180,6 +192,8 @@ class Machine:
             console=console,
             trace=trace,
             debugger=debugger,
+            measure=measure,
+            observers=observers,
         )
         guest = load_guest(path, machine.memory, at, append=append, modules=modules)
         bootstrap = start == "bootstrap" or guest.bootstrap_only
@@ -199,7 +213,14 @@ class Machine:
         write_snapshot(path, save_machine(self))
 
     @classmethod
-    def restore(cls, path: str | Path, *, console: Callable[[bytes], object] | None = None) -> Self:
+    def restore(
+        cls,
+        path: str | Path,
+        *,
+        console: Callable[[bytes], object] | None = None,
+        measure: bool = False,
+        observers: Sequence[Observer] = (),
+    ) -> Self:
         """A machine that goes on where the saved one was; in virtual time, bit for bit.
 
         Raises SnapshotError when the file cannot be read, is damaged, of another version, or holds
@@ -207,7 +228,12 @@ class Machine:
         """
         snapshot = read_snapshot(path)
         try:
-            machine = cls(**constructor_arguments(snapshot), console=console)
+            machine = cls(
+                **constructor_arguments(snapshot),
+                console=console,
+                measure=measure,
+                observers=observers,
+            )
             restore_machine(machine, snapshot)
         except ValueError as error:
             raise SnapshotError(f"{path} holds no machine: {error}") from None
@@ -241,12 +267,19 @@ class Machine:
         self._started = self._running = True
         start = perf_counter()
         try:
-            self.runner.run(timeout, max_instructions)
+            with ExitStack() as watching:
+                for observer in self._observers:
+                    watching.enter_context(observer.watch(self))
+                self.runner.run(timeout, max_instructions)
         finally:
             self._running = False
             if self._trace is not None:
                 self._trace.finish()
         return self._result(perf_counter() - start)
+
+    def fail(self, failure: BaseException) -> None:
+        """End the run, and have `failure` come out of it. From any thread."""
+        self._end(Outcome.INTERNAL_ERROR, "the VMM failed", failure=failure)
 
     def _stop(self) -> None:
         self.runner.stop()
@@ -298,6 +331,7 @@ class Machine:
             wakes=stats["wakes_store"] + stats["wakes_interrupt"],
             stats=stats,
             cpu_seconds=self.runner.cpu_seconds[vcpu.index],
+            times=self.meter.times(vcpu.index),
         )
 
 

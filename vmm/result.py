@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +33,9 @@ class VCPUResult:
     wakes: int  # from HLT and MWAIT, by stores and interrupts
     stats: dict[str, int]  # the core's counters, see `x86core.VCPU.stats`
     cpu_seconds: float  # host CPU time of the vCPU's thread
+    #: Host time of the thread in ns by activity (`vmm.seeing.meter.ACTIVITIES`); empty unless the
+    #: machine measures.
+    times: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ class WorkQueue:
         if bound_seconds <= 0:
             raise ValueError(f"bound_seconds must be positive, not {bound_seconds}")
         self.bound_seconds = bound_seconds
+        #: Told of each task's name, and when it began and ended (`monotonic_ns`), by who did it.
+        self.observers: list[Callable[[str, int, int], object]] = []
         self._tasks: deque[Task] = deque()
         self._servers: list[Server] = []
         self._turns: Iterator[Server] = iter(())
@@ -118,6 +120,7 @@ class WorkQueue:
                 task = self._tasks.popleft()
             except IndexError:  # another vCPU took it
                 return
+            began_ns = monotonic_ns()
             try:
                 task.run()
             except Exception as error:  # whatever it is, the guest does not stop for it
@@ -128,6 +131,8 @@ class WorkQueue:
                 latency_ns = monotonic_ns() - task.enqueued_ns
                 with self._lock:
                     self._latency.record_value(min(latency_ns, _LONGEST_NS))
+            for observer in self.observers:
+                observer(task.name, began_ns, monotonic_ns())
 
     def report(self) -> WorkReport:
         """What has been done so far."""

@@ -43,10 +43,32 @@ from x86core.kvm_run import (
 )
 from x86core.lockstep import MOST_TURN, Lockstep
 from x86core.memory import MAX_MEMORY, Memory
+from x86core.records import (
+    AGENT_HOST,
+    AGENT_TIMER,
+    AGENT_UNKNOWN,
+    POLICY_PASSTHROUGH,
+    RECORD,
+    RECORD_ENTRY,
+    RECORD_EXIT,
+    RECORD_HLT,
+    RECORD_MWAIT,
+    RECORD_START,
+    WAKE_INTERRUPT,
+    WAKE_KICK,
+    WAKE_LIMIT,
+    WAKE_NMI,
+    WAKE_REQUEST,
+    WAKE_START,
+    WAKE_STORE,
+)
 from x86core.registers import Segment
 from x86core.vcpu import MAX_VCPUS, VCPU, check_tail_calls
 
 __all__ = [
+    "AGENT_HOST",
+    "AGENT_TIMER",
+    "AGENT_UNKNOWN",
     "DISABLE_EXITS_HLT",
     "DISABLE_EXITS_MWAIT",
     "EXIT_DEBUG",
@@ -83,9 +105,23 @@ __all__ = [
     "MWAIT_SCAN",
     "MWAIT_TIMER",
     "MWAIT_YIELD",
+    "POLICY_PASSTHROUGH",
+    "RECORD",
+    "RECORD_ENTRY",
+    "RECORD_EXIT",
+    "RECORD_HLT",
+    "RECORD_MWAIT",
+    "RECORD_START",
     "USERSPACE_EXIT_HLT",
     "USERSPACE_EXIT_MWAIT",
     "VCPU",
+    "WAKE_INTERRUPT",
+    "WAKE_KICK",
+    "WAKE_LIMIT",
+    "WAKE_NMI",
+    "WAKE_REQUEST",
+    "WAKE_START",
+    "WAKE_STORE",
     "WATCH_READ",
     "WATCH_WRITE",
     "Lockstep",

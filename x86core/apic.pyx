@@ -12,7 +12,9 @@ from x86core.attention cimport post
 from x86core.interrupts cimport (apic_enabled, apic_software_enabled, highest, processor_priority, report_error,
                                  request_vector)
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_store
-from x86core.state cimport (ATTENTION_INIT, ATTENTION_INTERRUPT, ATTENTION_NMI, ATTENTION_SIPI, CPU, PAGE_SIZE, RAM)
+from x86core.recording cimport note
+from x86core.state cimport (ATTENTION_INIT, ATTENTION_INTERRUPT, ATTENTION_NMI, ATTENTION_SIPI, CPU, PAGE_SIZE, RAM,
+                            WAKE_INTERRUPT, WAKE_NMI, WAKE_START)
 
 cdef enum:
     VERSION = 0x00050014        # an integrated APIC with six LVT entries
@@ -99,6 +101,16 @@ cdef void accept(CPU* target, uint32_t mode, uint32_t vector) noexcept nogil:
         post(target, ATTENTION_SIPI)
 
 
+cdef void note_message(CPU* target, CPU* sender, uint32_t mode, uint32_t vector) noexcept nogil:
+    """Before the target accepts it: who has sent it. `sender` is NULL for the host."""
+    if mode == FIXED or mode == LOWEST_PRIORITY:
+        note(target, sender, WAKE_INTERRUPT, vector)
+    elif mode == NMI:
+        note(target, sender, WAKE_NMI, 0)
+    else:
+        note(target, sender, WAKE_START, 0)
+
+
 cdef bint is_addressed(CPU* target, uint32_t destination, bint logical) noexcept nogil:
     cdef uint32_t name
     if destination == BROADCAST:
@@ -144,11 +156,13 @@ cdef void send(CPU* cpu, uint32_t command) noexcept nogil:
         if target == NULL or not target.owned or not is_target(cpu, target, command, destination):
             continue
         if mode != LOWEST_PRIORITY:
+            note_message(target, cpu, mode, vector)
             accept(target, mode, vector)
         elif apic_software_enabled(target) and (
                 chosen == NULL or processor_priority(target) < processor_priority(chosen)):
             chosen = target
     if chosen != NULL:
+        note_message(chosen, cpu, mode, vector)
         accept(chosen, mode, vector)
 
 

@@ -10,6 +10,8 @@ cdef enum:
     CONTEXTS = 256
     MAX_VCPUS = 1024            # an xAPIC can address the first 255 one by one
     REPLAY_ENTRIES = 128        # device accesses of one instruction
+    RECORDS = 32768             # that a vCPU keeps until somebody takes them
+    NOTES = 16                  # of who has asked for a vCPU lately
     PORT_DATA_OFFSET = PAGE_SIZE    # in struct kvm_run, of the data of a port access
 
 # SegmentCache registers by their number in instructions, then the system segments.
@@ -203,6 +205,27 @@ cdef enum WaitKind:
     WAIT_HLT = 1
     WAIT_MWAIT = 2
     WAIT_START = 3
+
+# What a record is about (recording.pyx): a wait, by its WaitKind, or one of these.
+cdef enum:
+    RECORD_ENTRY = 4            # run() was called
+    RECORD_EXIT = 5             # and has left the guest
+
+# What ends a wait.
+cdef enum WakeReason:
+    WAKE_STORE = 1
+    WAKE_INTERRUPT = 2
+    WAKE_NMI = 3
+    WAKE_START = 4              # INIT or SIPI
+    WAKE_KICK = 5
+    WAKE_REQUEST = 6            # written to kvm_run: immediate_exit, request_interrupt_window
+    WAKE_LIMIT = 7              # its time limit, or that of the policy, was over
+
+# Who did so, where it was no vCPU.
+cdef enum:
+    AGENT_HOST = -1             # the VMM, or a device
+    AGENT_TIMER = -2            # the vCPU's own APIC timer
+    AGENT_UNKNOWN = -3
 
 cdef enum:
     OUTSIDE_GUEST = 0           # holds no translation that a shootdown must reach

@@ -13,6 +13,7 @@ from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_exchange, atomic_lo
 from x86core.lifecycle cimport accept_start
 from x86core.monitor cimport monitor_arm, monitor_disarm, monitor_wait_begin, monitor_wait_end
 from x86core.polling cimport POLL_HLT, POLL_MWAIT, adjust_poll_window, count_poll, poll_window
+from x86core.recording cimport record_wait
 from x86core.runnable cimport event_pending, is_runnable, line_changed, next_deadline
 from x86core.scan cimport scan_arm, scan_begin, scan_end
 from x86core.shootdown cimport answer_shootdown
@@ -22,7 +23,8 @@ from x86core.state cimport (ATTENTION_KICK, CPU, DISABLE_EXITS_HLT, DISABLE_EXIT
                             MP_STATE_RUNNABLE, MWAIT_ADAPTIVE, MWAIT_EXIT, MWAIT_FAULT, MWAIT_HALT, MWAIT_NOP,
                             MWAIT_PASSTHROUGH, MWAIT_POLICIES, MWAIT_SCAN, MWAIT_TIMER, MWAIT_YIELD, OUTSIDE_GUEST,
                             USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WAIT_START,
-                            WaitKind)
+                            WAKE_INTERRUPT, WAKE_KICK, WAKE_LIMIT, WAKE_REQUEST, WAKE_START, WAKE_STORE, WaitKind,
+                            WakeReason)
 from x86core.wake_fd cimport update_wake_fd
 
 cdef extern from "<sched.h>" nogil:
@@ -122,16 +124,30 @@ cdef void begin_wait(CPU* cpu, int64_t poll, bint adapts) noexcept nogil:
     cpu.wait_adapts = adapts
 
 
-cdef void end_wait(CPU* cpu, int kind, bint valid) noexcept nogil:
-    """Count the wait that is over; `valid`: it ended by what the guest waited for."""
-    cdef int64_t waited = guest_time(cpu) - cpu.wait_began
+cdef int64_t count_wait(CPU* cpu, WaitKind kind, int64_t began, WakeReason cause) noexcept nogil:
+    """Count the time of a wait that is over, and record it if somebody wants that; its nanoseconds."""
+    cdef int64_t now = guest_time(cpu)
+    cdef int64_t waited = now - began
     cdef int64_t polled = waited if waited < cpu.wait_poll else cpu.wait_poll
-    if cpu.wait_adapts and cpu.wait_poll:
-        count_poll(cpu, kind, waited <= cpu.wait_poll, valid, polled)
-    if kind == POLL_HLT:
+    cdef int64_t held = polled if cpu.wait_poll == NO_LIMIT else 0
+    record_wait(cpu, kind, began, now, polled, cause)
+    if kind == WAIT_HLT:
         cpu.stats.halt_wait_ns += waited - polled
-    else:
+        cpu.stats.halt_passthrough_ns += held
+    elif kind == WAIT_MWAIT:
         cpu.stats.mwait_wait_ns += waited - polled
+        cpu.stats.mwait_passthrough_ns += held
+    else:
+        cpu.stats.start_wait_ns += waited
+    return waited
+
+
+cdef void end_wait(CPU* cpu, int kind, WakeReason cause) noexcept nogil:
+    """Count the wait that is over, and let it adjust the window."""
+    cdef int64_t waited = count_wait(cpu, WAIT_HLT if kind == POLL_HLT else WAIT_MWAIT, cpu.wait_began, cause)
+    cdef bint valid = cause == WAKE_STORE or cause == WAKE_INTERRUPT    # what the guest waited for
+    if cpu.wait_adapts and cpu.wait_poll:
+        count_poll(cpu, kind, waited <= cpu.wait_poll, valid, min(waited, cpu.wait_poll))
     if cpu.wait_adapts:
         adjust_poll_window(cpu, kind, waited, valid)
     cpu.wait_began = NO_LIMIT
@@ -148,6 +164,11 @@ cdef bint only_kicked(CPU* cpu) noexcept nogil:
     return True
 
 
+cdef WakeReason kick_or_request(CPU* cpu) noexcept nogil:
+    """Which of the two it was that has nothing to do with the guest."""
+    return WAKE_KICK if atomic_load(&cpu.attention) & ATTENTION_KICK else WAKE_REQUEST
+
+
 # HLT.
 
 cdef int halt(CPU* cpu) noexcept nogil:
@@ -161,6 +182,7 @@ cdef int halt(CPU* cpu) noexcept nogil:
 
 cdef int wait_for_interrupt(CPU* cpu) noexcept nogil:
     """Wait until an interrupt that is taken, or an NMI. A kick leaves the vCPU HALTED."""
+    cdef int64_t began
     if cpu.wait_began == NO_LIMIT:
         if cpu.run.disable_exits & DISABLE_EXITS_HLT:
             begin_wait(cpu, NO_LIMIT, False)
@@ -170,15 +192,17 @@ cdef int wait_for_interrupt(CPU* cpu) noexcept nogil:
             begin_wait(cpu, 0, False)
     if not wait(cpu, WAIT_HLT):
         return EXIT_SIGNAL
+    began = cpu.wait_began
     if accept_start(cpu):
+        count_wait(cpu, WAIT_HLT, began, WAKE_START)
         return EXIT_AGAIN
     if event_pending(cpu, False):
         cpu.mp_state = MP_STATE_RUNNABLE
         cpu.stats.halt_wakeup += 1
         cpu.stats.wakes_interrupt += 1
-        end_wait(cpu, POLL_HLT, True)
+        end_wait(cpu, POLL_HLT, WAKE_INTERRUPT)
         return EXIT_NONE
-    end_wait(cpu, POLL_HLT, False)
+    end_wait(cpu, POLL_HLT, kick_or_request(cpu))
     if only_kicked(cpu):
         cpu.stats.wakes_kick += 1
         return EXIT_INTR
@@ -276,7 +300,8 @@ cdef int begin_mwait(CPU* cpu, int way, int wait_policy, bint masked_interrupts_
 
 cdef int finish_mwait(CPU* cpu) noexcept nogil:
     cdef int reason = EXIT_NONE
-    cdef bint valid = True
+    cdef int64_t began
+    cdef WakeReason cause
     cdef bint triggered
     if not wait(cpu, WAIT_MWAIT):
         return EXIT_SIGNAL
@@ -284,25 +309,30 @@ cdef int finish_mwait(CPU* cpu) noexcept nogil:
     if cpu.wait_policy == MWAIT_SCAN:
         scan_end(cpu)
     triggered = is_monitored(cpu.wait_policy) and ended_by_store(cpu)
+    began = cpu.wait_began
     if accept_start(cpu):
+        count_wait(cpu, WAIT_MWAIT, began, WAKE_START)
         return EXIT_AGAIN
     if triggered:
+        cause = WAKE_STORE
         cpu.stats.wakes_store += 1
     elif event_pending(cpu, cpu.masked_interrupts_wake):
+        cause = WAKE_INTERRUPT
         cpu.stats.wakes_interrupt += 1
+    elif only_kicked(cpu):
+        cause = WAKE_KICK
+        cpu.stats.wakes_kick += 1
+        reason = EXIT_INTR
+    elif guest_time(cpu) < cpu.wait_until:
+        cause = WAKE_REQUEST            # looked at before the next block
+        cpu.stats.wakes_kick += 1
     else:
-        valid = False
-        if only_kicked(cpu):
-            cpu.stats.wakes_kick += 1
-            reason = EXIT_INTR
-        elif guest_time(cpu) < cpu.wait_until:
-            cpu.stats.wakes_kick += 1   # immediate_exit or request_interrupt_window, looked at before the next block
-        else:
-            cpu.stats.wakes_spurious += 1
-            if cpu.carry_at_limit:
-                cpu.carry = 1
-                cpu.carries = carries_from(FLAG_CF)
-    end_wait(cpu, POLL_MWAIT, valid)
+        cause = WAKE_LIMIT
+        cpu.stats.wakes_spurious += 1
+        if cpu.carry_at_limit:
+            cpu.carry = 1
+            cpu.carries = carries_from(FLAG_CF)
+    end_wait(cpu, POLL_MWAIT, cause)
     return reason
 
 
@@ -332,12 +362,16 @@ cdef int resume_wait(CPU* cpu) noexcept nogil:
 
 cdef int wait_for_start(CPU* cpu) noexcept nogil:
     """Before the first SIPI, or after INIT."""
+    cdef int64_t began
     if cpu.wait_began == NO_LIMIT:
         begin_wait(cpu, 0, False)
     if not wait(cpu, WAIT_START):
         return EXIT_SIGNAL
+    began = cpu.wait_began
     cpu.wait_began = NO_LIMIT
     if accept_start(cpu):
+        count_wait(cpu, WAIT_START, began, WAKE_START)
         return EXIT_AGAIN
+    count_wait(cpu, WAIT_START, began, kick_or_request(cpu))
     atomic_and(&cpu.attention, ~<uint32_t>ATTENTION_KICK)
     return EXIT_INTR

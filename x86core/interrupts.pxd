@@ -10,4 +10,5 @@ cdef int64_t timer_interrupt_at(CPU* cpu) noexcept nogil
 cdef void request_vector(CPU* cpu, uint32_t vector) noexcept nogil
 cdef void report_error(CPU* cpu, uint32_t error) noexcept nogil
 cdef bint interrupt_pending(CPU* cpu) noexcept nogil
+cdef int pending_vector(CPU* cpu) noexcept nogil
 cdef int take_interrupt(CPU* cpu) noexcept nogil

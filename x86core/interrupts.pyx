@@ -91,6 +91,12 @@ cdef bint interrupt_pending(CPU* cpu) noexcept nogil:
     return external_candidate(cpu) >= 0 or apic_candidate(cpu, due_timer_vector(cpu)) >= 0
 
 
+cdef int pending_vector(CPU* cpu) noexcept nogil:
+    """The vector that it is; -1 when there is none."""
+    cdef int vector = external_candidate(cpu)
+    return vector if vector >= 0 else apic_candidate(cpu, due_timer_vector(cpu))
+
+
 cdef void request_vector(CPU* cpu, uint32_t vector) noexcept nogil:
     """Set a bit of IRR. Whoever does so at another vCPU posts it behind that. Vectors below 16 are errors."""
     if vector < 16:

@@ -53,7 +53,8 @@ cdef void forget_owner(CPU* cpu) noexcept:
     """What the VMM has set, as it is for a new vCPU: struct kvm_run, features, parameters of the idle policies."""
     memset(cpu.run, 0, PAGE_SIZE)
     cpu.features = 0
-    cpu.single_step = cpu.block_interrupts = False
+    cpu.single_step = cpu.block_interrupts = cpu.timed = False
+    cpu.recorder = NULL
     forget_debug(cpu)
     cpu.halt_poll_ns = HALT_POLL_NS
     cpu.halt_poll_ns_grow = HALT_POLL_NS_GROW

@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from x86core.clock cimport guest_time, set_virtual_time
 from x86core.flags cimport get_eflags
 from x86core.intrinsics cimport NO_LIMIT, atomic_exchange, atomic_load, atomic_store
+from x86core.recording cimport record_exit
 from x86core.runnable cimport next_deadline
 from x86core.running cimport complete_access, enter_once, may_enter, note_exit
 from x86core.state cimport (CPU, EXIT_DEBUG, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_LIMIT, EXIT_SIGNAL,
@@ -278,6 +279,7 @@ cdef class Lockstep:
             self.mix(cpu, reason)
         if reason != EXIT_LIMIT and reason != EXIT_IDLE:
             note_exit(cpu, reason)
+            record_exit(cpu, reason)
         return reason
 
     cdef void mix(self, CPU* cpu, int reason) noexcept nogil:

@@ -16,6 +16,12 @@ class Memory:
     def size(self) -> int:
         """Bytes of RAM."""
     @property
+    def epoch(self) -> int:
+        """Guest time 0 on the host's CLOCK_MONOTONIC, in nanoseconds. Virtual time has nothing to do with it."""
+    @property
+    def virtual_time(self) -> bool:
+        """Whether guest time is that of instructions."""
+    @property
     def vcpus(self) -> int:
         """How many vCPUs use this memory."""
     time: int

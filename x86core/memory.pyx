@@ -16,7 +16,7 @@ from x86core.hostmemory cimport release, reserve
 from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_load, atomic_store,
                                  monotonic_nanoseconds)
 from x86core.monitor cimport monitor_store
-from x86core.state cimport ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_PROTECTED, PAGE_SIZE, RAM, Page
+from x86core.state cimport ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_PROTECTED, PAGE_SIZE, RAM, Page, Recorder
 from x86core.wake_fd cimport close_wake_fd, update_wake_fd
 
 #: The top 64 MiB of the physical address space belong to devices.
@@ -105,6 +105,7 @@ cdef class Memory:
                 blocks_destroy(cpu)
                 forget_debug(cpu)
                 close_wake_fd(cpu)
+                release(cpu.recorder_memory, sizeof(Recorder))
                 release(cpu.run, 2 * PAGE_SIZE)
                 release(cpu, sizeof(CPU))
         release(self.ram.bytes, self.ram.size)
@@ -116,6 +117,16 @@ cdef class Memory:
     def size(self):
         """Bytes of RAM."""
         return self.ram.size
+
+    @property
+    def epoch(self):
+        """Guest time 0 on the host's CLOCK_MONOTONIC, in nanoseconds. Virtual time has nothing to do with it."""
+        return self.ram.epoch
+
+    @property
+    def virtual_time(self):
+        """Whether guest time is that of instructions."""
+        return self.ram.virtual_time
 
     @property
     def vcpus(self):

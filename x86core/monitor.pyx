@@ -17,10 +17,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from x86core.attention cimport wake
 from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_exchange, atomic_load, atomic_or, atomic_store,
                                  atomic_swap_if, likely)
+from x86core.recording cimport note
 from x86core.shootdown cimport answer_shootdown, everybody_answered, lock_page, shootdown, unlock_page
 from x86core.state cimport (CPU, LINE_SIZE, MONITOR_ARMED, MONITOR_IDLE, MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED,
                             MONITOR_WAITING, PAGE_ACKNOWLEDGED, PAGE_PROTECTED, PAGE_SIZE, RAM, STORE_LOCKED,
-                            STORE_STRING, STORE_WALK, Page)
+                            STORE_STRING, STORE_WALK, WAKE_STORE, Page)
 
 cdef enum:
     # False faults on a page, since a monitor was last armed there, before giving up its protection is tried.
@@ -107,6 +108,7 @@ cdef bint trigger(RAM* ram, CPU* writer, uint64_t line) noexcept nogil:
     for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
         word = atomic_load(&ram.monitors[index])
         while word & ~<uint64_t>MONITOR_STATE == line and word & MONITOR_STATE in (MONITOR_ARMED, MONITOR_WAITING):
+            note(ram.vcpus[index], writer, WAKE_STORE, 0)
             if not atomic_swap_if(&ram.monitors[index], word, line | MONITOR_TRIGGERED):
                 word = atomic_load(&ram.monitors[index])
                 continue

@@ -13,9 +13,10 @@ from x86core.kvm_run import KVM_RUN
 
 from x86core.attention cimport post
 from x86core.memory cimport Memory
+from x86core.recording cimport note
 from x86core.registers cimport Registers, doubleword
 from x86core.state cimport (ATTENTION_RUN, DISABLE_EXITS_HLT, DISABLE_EXITS_MWAIT, HLT_POLICIES, MWAIT_POLICIES,
-                            PAGE_SIZE, USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, KvmRun)
+                            PAGE_SIZE, USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, WAKE_REQUEST, KvmRun)
 
 cdef object MOST_NANOSECONDS = 10**12
 
@@ -107,6 +108,7 @@ cdef class RunArea(Registers):
 
     @immediate_exit.setter
     def immediate_exit(self, value):
+        note(self.cpu, NULL, WAKE_REQUEST, 0)
         self.cpu.run.immediate_exit = 1 if value else 0
         post(self.cpu, ATTENTION_RUN)
 
@@ -117,6 +119,7 @@ cdef class RunArea(Registers):
 
     @request_interrupt_window.setter
     def request_interrupt_window(self, value):
+        note(self.cpu, NULL, WAKE_REQUEST, 0)
         self.cpu.run.request_interrupt_window = 1 if value else 0
         post(self.cpu, ATTENTION_RUN)
 

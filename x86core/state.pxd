@@ -148,6 +148,7 @@ ctypedef struct Statistics:
     uint64_t halt_poll_success_ns
     uint64_t halt_poll_fail_ns
     uint64_t halt_wait_ns           # asleep, polling left out
+    uint64_t halt_passthrough_ns    # spun without end
     uint64_t mwait_instructions
     uint64_t mwait_exits
     uint64_t mwait_waits
@@ -158,6 +159,9 @@ ctypedef struct Statistics:
     uint64_t mwait_poll_success_ns
     uint64_t mwait_poll_fail_ns
     uint64_t mwait_wait_ns
+    uint64_t mwait_passthrough_ns
+    uint64_t start_wait_ns          # for INIT or SIPI
+    uint64_t run_ns                 # in run(), waits included; only while VCPU.timed
     uint64_t wakes_store
     uint64_t wakes_interrupt
     uint64_t wakes_kick
@@ -178,6 +182,34 @@ ctypedef struct Statistics:
     uint64_t tlb_misses
     uint64_t blocks_decoded
     uint64_t blocks_dropped
+
+# Who has asked for a vCPU, and when; `what` is 0 while the note is being written.
+ctypedef struct Note:
+    uint64_t at                 # guest time
+    uint64_t what               # WakeReason << 32 | vector << 16 | agent + NOTE_AGENT
+
+# What a vCPU did; observed.py has it as a numpy dtype.
+ctypedef struct Record:
+    int64_t begin               # guest time; of an entry or exit begin and end are the same
+    int64_t end
+    int64_t asked_at            # when what ended the wait was asked for; -1: unknown
+    int64_t polled              # nanoseconds that it spun, of a wait
+    uint32_t lost               # records that found no room just before this one
+    int32_t agent               # number of the vCPU that asked, or AGENT_*
+    uint16_t kind               # WaitKind or RECORD_*
+    uint16_t policy             # of a wait: HLT_*, or MwaitPolicy
+    uint16_t cause              # of a wait: WakeReason
+    uint16_t detail             # of a wait: vector of the interrupt; of an exit: its reason
+
+# One writer, the vCPU's thread; one reader at a time, under the GIL. Notes come from all threads.
+ctypedef struct Recorder:
+    uint64_t written            # records so far; the reader reads it
+    uint64_t taken              # of these; the writer reads it
+    uint64_t lost
+    uint32_t dropped            # lost since the last one written
+    uint64_t noted
+    Note notes[NOTES]
+    Record records[RECORDS]
 
 ctypedef struct APIC:
     uint64_t base               # IA32_APIC_BASE
@@ -344,6 +376,11 @@ ctypedef struct CPU:
 
     KvmRun* run
     Statistics stats
+    Recorder* recorder          # NULL: nobody wants records
+    Recorder* recorder_memory   # where they go when somebody does
+    bint timed                  # run_ns counts
+    int64_t entered_at          # guest time of the latest entry and exit, if timed or recorded
+    int64_t left_at
     size_t stack_top            # frame of run(), to see that handlers really tail-call
     size_t stack_depth          # deepest seen, bytes
 

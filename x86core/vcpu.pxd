@@ -1,5 +1,5 @@
-from x86core.run_area cimport RunArea
+from x86core.observed cimport Observed
 
 
-cdef class VCPU(RunArea):
+cdef class VCPU(Observed):
     pass

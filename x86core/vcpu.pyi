@@ -1,7 +1,7 @@
 from collections.abc import Iterable
 
 from x86core.memory import Memory
-from x86core.run_area import RunArea
+from x86core.observed import Observed
 
 #: How many vCPUs one memory can have.
 MAX_VCPUS: int
@@ -12,7 +12,7 @@ def check_tail_calls() -> None:
     Raises ImportError, with what to do.
     """
 
-class VCPU(RunArea):
+class VCPU(Observed):
     """One virtual processor on a guest memory. Its state is first that after RESET (SDM vol. 3, 10.1).
 
     `index` is its number; its low 8 bits are the local APIC ID. The one with index 0 is RUNNABLE, others are UNINITIALIZED

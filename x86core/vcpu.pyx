@@ -39,15 +39,16 @@ from x86core.lifecycle cimport abandon_wait, create_cpu, forget_owner, reset_cpu
 from x86core.memory cimport Memory
 from x86core.monitor cimport monitor_disarm
 from x86core.registers cimport doubleword, word
-from x86core.run_area cimport RunArea
+from x86core.observed cimport Observed
+from x86core.recording cimport begin_run, end_run, mark_exit, note
 from x86core.runnable cimport event_pending
 from x86core.running cimport complete_access, enter_once, may_enter, note_exit
 from x86core.saved_vcpu cimport SavedVCPU, restore_vcpu, save_vcpu
 from x86core.saved_vcpu_check cimport check_saved_vcpu
 from x86core.state cimport (ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, DEBUG_NONE,
-                            EXIT_DEBUG,
-                            EXIT_FAIL_ENTRY, EXIT_LIMIT, EXIT_SIGNAL, FEATURE_MONITORX, FEATURE_WAITPKG, MAX_VCPUS as
-                            VCPU_LIMIT, MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE, PAGE_SIZE)
+                            EXIT_DEBUG, EXIT_FAIL_ENTRY, EXIT_INTR, EXIT_LIMIT, EXIT_SIGNAL, FEATURE_MONITORX,
+                            FEATURE_WAITPKG, MAX_VCPUS as VCPU_LIMIT, MONITOR_STATE, MP_STATE_HALTED, MP_STATE_RUNNABLE,
+                            PAGE_SIZE, WAKE_INTERRUPT, WAKE_KICK, WAKE_NMI, WAKE_START)
 from x86core.wake_fd cimport open_wake_fd, update_wake_fd
 
 cdef enum:
@@ -76,7 +77,7 @@ cdef unsigned long main_thread = threading.main_thread().ident
 
 
 @cython.no_gc_clear                 # __dealloc__ needs the memory, which owns the structure
-cdef class VCPU(RunArea):
+cdef class VCPU(Observed):
     """One virtual processor on a guest memory. Its state is first that after RESET (SDM vol. 3, 10.1).
 
     `index` is its number; its low 8 bits are the local APIC ID. The one with index 0 is RUNNABLE, others are UNINITIALIZED
@@ -188,6 +189,8 @@ cdef class VCPU(RunArea):
         sliced = PyThread_get_thread_ident() == main_thread
         cpu.park_nanoseconds = SLICE_NANOSECONDS if sliced else -1
         cpu.chunks_at = SLICE_CHUNKS if sliced else NO_LIMIT
+        begin_run(cpu)
+        reason = EXIT_INTR
         try:
             while True:
                 cpu.limit_at = end_at
@@ -196,6 +199,7 @@ cdef class VCPU(RunArea):
                     cpu.limit_at = cpu.retired + SLICE_INSTRUCTIONS
                 with nogil:
                     reason = enter_once(cpu)
+                    mark_exit(cpu)
                 if cpu.delivered_at == cpu.retired:
                     budget_at -= cpu.deliveries
                     end_at -= cpu.deliveries
@@ -204,6 +208,7 @@ cdef class VCPU(RunArea):
                 PyErr_CheckSignals()
         finally:
             cpu.in_run = False
+            end_run(cpu, reason)
             update_wake_fd(cpu)
         if reason == EXIT_LIMIT and cpu.retired < budget_at:
             reason = EXIT_DEBUG
@@ -220,19 +225,23 @@ cdef class VCPU(RunArea):
         if not 0 <= vector <= 255:
             raise ValueError(f"interrupt vector {vector} is not in 0..255")
         number = vector
+        note(self.cpu, NULL, WAKE_INTERRUPT, number)
         atomic_or(&self.cpu.interrupts[number >> 6], <uint64_t>1 << (number & 63))
         post(self.cpu, ATTENTION_INTERRUPT)
 
     def nmi(self):
         """Make a non-maskable interrupt pending, from any thread."""
+        note(self.cpu, NULL, WAKE_NMI, 0)
         post(self.cpu, ATTENTION_NMI)
 
     def kick(self):
         """Make the run() under way, or else the next one, return EXIT_INTR. From any thread; never lost."""
+        note(self.cpu, NULL, WAKE_KICK, 0)
         post(self.cpu, ATTENTION_KICK)
 
     def init(self):
         """Send INIT, from any thread: vCPU 0 begins at the reset vector again, any other waits for `sipi`."""
+        note(self.cpu, NULL, WAKE_START, 0)
         post_init(self.cpu)
 
     def sipi(self, vector):
@@ -243,6 +252,7 @@ cdef class VCPU(RunArea):
         vector = index_of(vector)
         if not 0 <= vector <= 255:
             raise ValueError(f"start-up vector {vector} is not in 0..255")
+        note(self.cpu, NULL, WAKE_START, 0)
         atomic_store(&self.cpu.sipi_vector, <uint32_t>vector)
         post(self.cpu, ATTENTION_SIPI)
 

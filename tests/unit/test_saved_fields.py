@@ -22,7 +22,7 @@ NOT_SAVED = {
         store_watched store_kind stack_top""",
     "it belongs to the host, or to the object": """
         zero wake_lock notify notified wake_fd wake_event wake_timer wake_timer_at owned
-        stack_depth""",
+        stack_depth recorder recorder_memory timed entered_at left_at""",
 }
 
 

@@ -18,6 +18,7 @@ from vmm.loader import NEEDS, LoadError, Needs
 from vmm.machine import CLOCK_CHOICES, MOST_INSTRUCTIONS, START_CHOICES, Machine
 from vmm.output import stdout_of, to_stdout
 from vmm.result import Outcome, Result
+from vmm.seeing import Views
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
 from x86core import MAX_VCPUS, MOST_TURN
@@ -160,6 +161,16 @@ def _explain(choices: dict[str, Choice]) -> str:
     help="Trace only the last N steps of each vCPU, at the end.  [default: all, as they happen]",
 )
 @gdb_option
+@click.option(
+    "--stats",
+    is_flag=True,
+    help="Print where the time went and what was counted; on a terminal once a second, too.",
+)
+@click.option(
+    "--timeline",
+    metavar="FILE",
+    help="Write what each vCPU did, and who woke it, for ui.perfetto.dev: --timeline smp.json",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON on stdout.")
 @click.pass_context
 def run(
@@ -185,6 +196,8 @@ def run(
     trace_from: int | None,
     trace_last: int | None,
     gdb: str | None,
+    stats: bool,
+    timeline: str | None,
     as_json: bool,
 ) -> None:
     """Run GUEST: source (.S, or .asm with nasm), a flat image (.bin), a boot sector or floppy
@@ -216,15 +229,21 @@ def run(
       python -m vmm run idle --clock virtual --max-instructions 1000 --save half-way
       python -m vmm run --restore half-way
       python -m vmm run boot.bin --gdb 1234
+      python -m vmm run pair --timeout 2 --stats --timeline pair.json
       python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
     """
-    console = None if as_json else to_stdout
     debugger = Debugger() if gdb is not None else None
     try:
         with stdout_of(context):
+            views = Views(stats, timeline, None if as_json else to_stdout)
             if restore is not None:
                 _only_with_guest(context)
-                machine = Machine.restore(restore, console=console)
+                machine = Machine.restore(
+                    restore,
+                    console=views.output,
+                    measure=stats,
+                    observers=views.observers,
+                )
             elif guest is None:
                 raise click.UsageError("Missing argument 'GUEST', or --restore FILE.", context)
             else:
@@ -243,13 +262,16 @@ def run(
                     tick=needs.tick if tick is None else tick,
                     clock=clock,
                     turn=turn,
-                    console=console,
+                    console=views.output,
                     trace=_trace(trace, trace_from, trace_last),
+                    measure=stats,
+                    observers=views.observers,
                     debugger=debugger,
                 )
             with debugged(gdb, debugger) as finish:
                 result = machine.run(timeout, max_instructions)
                 finish(status_of(result))
+            views.show(machine)
             if save is not None:
                 machine.save(save)
             if as_json:
@@ -295,7 +317,7 @@ def summary(result: Result) -> str:
 
 
 #: What may stand beside --restore: how long to run, and what to do with the result.
-_BESIDE_RESTORE = {"restore", "save", "max_instructions", "timeout", "as_json"}
+_BESIDE_RESTORE = {"restore", "save", "max_instructions", "timeout", "as_json", "stats", "timeline"}
 
 
 def _only_with_guest(context: click.Context) -> None:

@@ -1,0 +1,5 @@
+from x86core.run_area cimport RunArea
+
+
+cdef class Observed(RunArea):
+    pass

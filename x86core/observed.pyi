@@ -1,0 +1,28 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from x86core.run_area import RunArea
+
+class Observed(RunArea):
+    """What can be seen of a vCPU while it runs, and from any thread."""
+
+    timed: bool
+    recorded: bool
+    @property
+    def time(self) -> int:
+        """Guest time in nanoseconds: since the memory was made, or virtual."""
+    @property
+    def waiting_since(self) -> int | None:
+        """Guest time at which the wait under way began, None when there is none. From any thread."""
+    @property
+    def times(self) -> dict[str, int]:
+        """Nanoseconds since RESET by what the vCPU did, a wait or run() under way included. From any thread.
+
+        'guest' (0 unless `timed`, or in virtual time), and asleep or spinning in HLT and MWAIT: 'hlt_sleep',
+        'hlt_poll', 'mwait_sleep', 'mwait_poll'; 'start': waiting for INIT or SIPI.
+        """
+    @property
+    def records_lost(self) -> int:
+        """How many records found no room since `recorded` was set, because nobody took those before."""
+    def take_records(self) -> NDArray[np.void]:
+        """What was recorded since the last call, an array of dtype RECORD, in the order of `end`. From any thread."""
