@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from pathlib import Path
-from time import perf_counter
+from time import monotonic_ns, perf_counter
 from typing import Self
 
 from vmm.clock import VirtualClock
@@ -22,7 +22,7 @@ from vmm.snapshot import SnapshotError, read_snapshot, write_snapshot
 from vmm.threads import Threads
 from vmm.tick import Ticker, VirtualTicker
 from vmm.trace import Trace
-from vmm.work import WorkQueue
+from vmm.work import make_executor
 from x86core import EXIT_NAMES, MAX_VCPUS, VCPU
 
 #: More than any run retires.
@@ -61,10 +61,11 @@ class Machine:
     hand: write to `memory` and start `vcpus`. Number 0 begins at the reset vector if it is not, and
     the others wait for a start-up IPI.
 
-    `features` is what CPUID offers besides the usual: "monitorx", "waitpkg".
+    `features` is what CPUID offers besides the usual: "monitorx", "waitpkg". `work` names who does
+    deferred work (`vmm.work`); with virtual time it is always the one thread.
 
-    Raises ValueError: LoadError for the numbers, and for an unknown policy or feature one that
-    lists the known.
+    Raises ValueError: LoadError for the numbers, and for an unknown policy, feature or executor one
+    that lists the known.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Machine:
         tick: float = 0,
         clock: str = "wall",
         turn: int = 1000,
+        work: str = "vcpu",
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
     ) -> None:
@@ -87,7 +89,8 @@ class Machine:
             raise LoadError("there is no trace of a machine with virtual time: use the wall clock")
         policy, features = idle_policy(idle, hlt), tuple(features)
         self.tick = tick
-        self.work = WorkQueue()
+        guest_clock = VirtualClock()
+        self.work = make_executor(work, guest_clock.now if clock == "virtual" else monotonic_ns)
         self.memory = make_memory(memory, virtual_time=clock == "virtual")
         self.vcpus = tuple(VCPU(self.memory, index) for index in range(_count(vcpus)))
         for vcpu in self.vcpus:
@@ -107,20 +110,21 @@ class Machine:
             )
             for vcpu in self.vcpus
         )
-        for loop in self.loops:
-            self.work.attach(loop)
         self._console = console
         self._trace = trace
         self._printed = bytearray()
         self._started = self._running = False
         self.runner: Threads | InTurn
         if clock == "virtual":
-            self.clock = VirtualClock()
+            self.clock = guest_clock
             self.ticker: Ticker | VirtualTicker = VirtualTicker(self.clock, self.interrupt, tick)
             self.runner = InTurn(self.loops, self.work, self.clock, self._end, turn)
+            self.work.attach(self.runner)
         else:
             ticker = self.ticker = Ticker(self.interrupt, tick)
             self.runner = Threads(self.loops, self.work, [ticker], self._end)
+            for loop in self.loops:
+                self.work.attach(loop)
 
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
@@ -144,6 +148,7 @@ class Machine:
         tick: float = 0,
         clock: str = "wall",
         turn: int = 1000,
+        work: str = "vcpu",
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
     ) -> Self:
@@ -166,6 +171,7 @@ class Machine:
             tick=tick,
             clock=clock,
             turn=turn,
+            work=work,
             console=console,
             trace=trace,
         )
@@ -232,6 +238,7 @@ class Machine:
             self.runner.run(timeout, max_instructions)
         finally:
             self._running = False
+            self.work.close()
             if self._trace is not None:
                 self._trace.finish()
         return self._result(perf_counter() - start)

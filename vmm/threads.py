@@ -13,7 +13,7 @@ from vmm import kvm
 from vmm.ending import Ending, is_halted_for_good, is_not_started
 from vmm.loop import Loop
 from vmm.result import Outcome
-from vmm.work import WorkQueue
+from vmm.work import Executor
 
 #: How often it is looked whether all vCPUs have halted for good.
 _CHECK_SECONDS = 0.02
@@ -28,7 +28,7 @@ class Threads:
     def __init__(
         self,
         loops: Sequence[Loop],
-        work: WorkQueue,
+        work: Executor,
         helpers: Sequence[AbstractContextManager[object]],
         end: Ending,
     ) -> None:

@@ -17,6 +17,7 @@ from vmm.output import stdout_of, to_stdout
 from vmm.result import Outcome, Result
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
+from vmm.work import EXECUTORS
 from x86core import MAX_VCPUS
 
 #: The process status for each way to end; for the exit port it is the byte that the guest wrote.
@@ -103,6 +104,15 @@ def _explain(choices: dict[str, Choice]) -> str:
     f"{_default('tick')}",
 )
 @click.option(
+    "--work",
+    type=click.Choice(list(EXECUTORS)),
+    default="vcpu",
+    show_default=True,
+    help="Who does deferred work: "
+    + "; ".join(f"{name} = {summary}" for name, (_, summary) in EXECUTORS.items())
+    + ".",
+)
+@click.option(
     "--max-instructions",
     type=click.IntRange(0, MOST_INSTRUCTIONS),
     default=0,
@@ -143,6 +153,7 @@ def run(
     append: str,
     modules: tuple[str, ...],
     tick: float | None,
+    work: str,
     max_instructions: int,
     timeout: float | None,
     trace: bool,
@@ -192,6 +203,7 @@ def run(
                 start=needs.start if start is None else start,
                 features=features,
                 tick=needs.tick if tick is None else tick,
+                work=work,
                 console=None if as_json else to_stdout,
                 trace=_trace(trace, trace_from, trace_last),
             )
@@ -222,7 +234,7 @@ def summary(result: Result) -> str:
             f" {vcpu.cpu_seconds:.3f} s of host CPU; exits: {exits or 'none'}"
         )
     work = result.work
-    if work.done or work.failed or work.pending:
+    if work.done or work.failed or work.cancelled or work.pending:
         lines.append(
             f"deferred work: {work.done:,} done, latency p50 {work.latency_p50_ns / 1000:,.1f} us,"
             f" p99 {work.latency_p99_ns / 1000:,.1f} us; {work.pending:,} pending,"
