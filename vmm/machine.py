@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic_ns, perf_counter
 from typing import Self
 
+from vmm.capability import Capabilities
 from vmm.clock import VirtualClock
 from vmm.devices import DebugConsole, DebugExit, Ports
 from vmm.ending import Ending
@@ -110,6 +111,7 @@ class Machine:
             )
             for vcpu in self.vcpus
         )
+        self.capabilities = Capabilities(self.loops)
         self._console = console
         self._trace = trace
         self._printed = bytearray()
@@ -214,6 +216,14 @@ class Machine:
         """
         self.vcpus[vcpu].interrupt(vector)
 
+    def check_extension(self, capability: int) -> int:
+        """KVM_CHECK_EXTENSION: what there is of a KVM_CAP_*; 0 for one that is unknown."""
+        return self.capabilities.check_extension(capability)
+
+    def enable_cap(self, capability: int, args: Sequence[int] = (), flags: int = 0) -> None:
+        """KVM_ENABLE_CAP: switch a capability on (`vmm.capability`). Raises OSError(EINVAL)."""
+        self.capabilities.enable_cap(capability, args, flags)
+
     def run(self, timeout: float | None = None, max_instructions: int = 0) -> Result:
         """Run until the guest ends, for at most `timeout` seconds, and until a vCPU has retired
         `max_instructions` since its RESET.
@@ -232,7 +242,7 @@ class Machine:
             )
         if self._started:
             raise RuntimeError("a machine runs once: load another one")
-        self._started = self._running = True
+        self._started = self._running = self.capabilities.frozen = True
         start = perf_counter()
         try:
             self.runner.run(timeout, max_instructions)
