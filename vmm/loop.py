@@ -125,9 +125,11 @@ class Loop:
 
     def request_attention(self) -> None:
         """Have the guest's next idle instruction exit, whatever the policy. From any thread."""
-        self.attention = True
         self.vcpu.userspace_exits = kvm.KVM_X86_USERSPACE_VALID_EXITS
         self.vcpu.disable_exits = 0
+        # Last: whoever attends and lowers it takes the bits back. Without it they would stay, and
+        # each idle instruction would exit for nothing.
+        self.attention = True
 
     def kick(self) -> None:
         """Have the guest left now. From any thread."""
