@@ -64,6 +64,7 @@ def work_command(
     \b
     Examples:
       python -m bench work
+      python -m bench work --seconds 10 --tasks-per-second 2000
       python -m bench work --executor vcpu --json > work.json
     """
     rows: list[work.Row] = []

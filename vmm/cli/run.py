@@ -181,7 +181,7 @@ def run(
       python -m vmm run hello
       python -m vmm run vmm/guests/protected.S --memory 1M --json
       python -m vmm run smp --vcpus 8 --start bootstrap --idle adaptive --hlt poll
-      python -m vmm run idle --tick 1000
+      python -m vmm run idle --tick 1000 --work helpers
       python -m vmm run guest.asm --feature monitorx --feature waitpkg
       python -m vmm run boot.bin --at 0x8000 --timeout 5
       python -m vmm run boot.bin --max-instructions 1000000 --trace-last 20
