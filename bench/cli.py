@@ -20,6 +20,7 @@ from bench.environment import environment
 from bench.output import document, write_whole
 from bench.progress import lab_progress
 from bench.wake_cli import wake_command
+from bench.work_cli import work_command
 from vmm import AssemblyError
 
 #: As a shell reports a process that SIGINT ended.
@@ -85,6 +86,7 @@ def cli() -> None:
 
 
 cli.add_command(wake_command)
+cli.add_command(work_command)
 
 
 @cli.command("lab")

@@ -26,6 +26,7 @@ _VMM_PARTS = {
     "Deferred work": "vmm.work",
     "Idle policies": "vmm.idle",
     "KVM's names": "vmm.kvm",
+    "Capabilities": "vmm.capability",
     "Guests": "vmm.loader",
     "Assembling": "vmm.asm",
     "Devices": "vmm.devices",

@@ -15,24 +15,43 @@ from vmm.machine import Machine
 from vmm.result import Outcome, Result, VCPUResult
 from vmm.seeing import Timeline, TimelineError
 from vmm.snapshot import SnapshotError
-from vmm.work import WorkQueue, WorkReport
+from vmm.work import (
+    EXECUTORS,
+    Executor,
+    HelperExecutor,
+    Priority,
+    Task,
+    TaskState,
+    VCPUExecutor,
+    WorkerExecutor,
+    WorkQueue,
+    WorkReport,
+)
 
 __all__ = [
+    "EXECUTORS",
     "HLT_CHOICES",
     "MWAIT_CHOICES",
     "AssemblyError",
+    "Executor",
     "Guest",
+    "HelperExecutor",
     "IdlePolicy",
     "LoadError",
     "Machine",
     "Outcome",
+    "Priority",
     "Result",
     "SnapshotError",
+    "Task",
+    "TaskState",
     "Timeline",
     "TimelineError",
+    "VCPUExecutor",
     "VCPUResult",
     "WorkQueue",
     "WorkReport",
+    "WorkerExecutor",
     "assemble",
     "describe",
     "idle_policy",

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from vmm import kvm
+from vmm.capability import EXTENSIONS
 from vmm.cpuid import FEATURE_CHOICES, feature_flags, vendor
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import Format
@@ -20,12 +21,6 @@ from x86core.isa import ROWS
 
 #: Goes up when a field changes its meaning or goes away.
 SCHEMA_VERSION = 1
-
-#: What KVM_CHECK_EXTENSION would answer, where it is not 0.
-_CAPABILITIES = {
-    "KVM_CAP_X86_DISABLE_EXITS": kvm.KVM_X86_DISABLE_EXITS_MWAIT | kvm.KVM_X86_DISABLE_EXITS_HLT,
-    "KVM_CAP_X86_USERSPACE_EXITS": kvm.KVM_X86_USERSPACE_VALID_EXITS,
-}
 
 #: Programs that guests of a kind need to be assembled; images need none.
 _TOOLS: dict[str, tuple[str, ...]] = {
@@ -55,7 +50,7 @@ def inventory() -> dict[str, Any]:
         },
         "kvm_capabilities": [
             {"name": name, "number": getattr(kvm, name), "value": value}
-            for name, value in _CAPABILITIES.items()
+            for name, value in EXTENSIONS.items()
         ],
         "exits": {name: number for number, name in sorted(EXIT_NAMES.items())},
         "idle": {"mwait": _choices(MWAIT_CHOICES), "hlt": _choices(HLT_CHOICES)},

@@ -1,9 +1,10 @@
 """The vCPUs of a machine in turn on one host thread, in virtual time: every run is alike.
 
 Nothing of the host's decides when something happens: guest time is that of instructions, devices
-have a `VirtualClock` that follows it, and deferred work is done when the guest is idle, or when it
-has waited for its bound in guest time. An exit is handled at its very instruction, at the time of
-the vCPU that left. Only what ends the run may come from outside, and it does so between two turns.
+have a `VirtualClock` that follows it, and deferred work is done between two rounds, when some vCPU
+is idle or the work does not wait for that. An exit is handled at its very instruction, at the time
+of the vCPU that left. Only what ends the run may come from outside, and it does so between two
+turns.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import thread_time
 
-from vmm.clock import NANOSECONDS, VirtualClock
+from vmm.clock import VirtualClock
 from vmm.ending import Ending, is_halted_for_good, is_not_started
 from vmm.loop import Loop
 from vmm.result import Outcome
-from vmm.work import WorkQueue
+from vmm.work import Executor
 from x86core import EXIT_IDLE, EXIT_LIMIT, Lockstep
 
 #: Guest time that never comes, in ns.
 _NEVER = 1 << 60
+
+#: How much guest time passes between two slices of work, in ns.
+_BETWEEN_SLICES = 400_000
 
 
 class InTurn:
@@ -34,12 +38,13 @@ class InTurn:
     """
 
     def __init__(
-        self, loops: Sequence[Loop], work: WorkQueue, clock: VirtualClock, end: Ending, turn: int
+        self, loops: Sequence[Loop], work: Executor, clock: VirtualClock, end: Ending, turn: int
     ) -> None:
         self._loops = {loop.vcpu: loop for loop in loops}
         self._work = work
         self._clock = clock
         self._end = end
+        self._served_at = -_BETWEEN_SLICES
         self.turns = Lockstep([loop.vcpu for loop in loops], turn)
         self.cpu_seconds = [0.0] * len(loops)
         self.threads: tuple[threading.Thread, ...] = ()
@@ -66,7 +71,7 @@ class InTurn:
         deadline = self._clock.next_deadline
         until = _NEVER if deadline is None else deadline
         if len(self._work):
-            until = min(until, self.turns.time + int(self._work.bound_seconds * NANOSECONDS))
+            until = min(until, self._next_slice())
         vcpu, reason = self.turns.run(min(max(until, 0), _NEVER))
         # A vCPU that left in the middle of a round may be behind another one that did so before.
         self._clock.advance(max(self.turns.now, self._clock.now()))
@@ -79,13 +84,21 @@ class InTurn:
         elif reason == EXIT_LIMIT and len(self._work):
             self._serve()
 
+    def _next_slice(self) -> int:
+        """When there is to be another slice of work, in guest time."""
+        at = self._served_at + _BETWEEN_SLICES
+        due = self._work.next_due
+        return at if due is None or due <= self._served_at else min(at, due)
+
     def _all_wait(self) -> None:
         """Nothing in the core will ever happen by itself."""
-        if len(self._work):
-            self._serve()
-            return
         deadline = self._clock.next_deadline
-        if all(is_not_started(vcpu) or is_halted_for_good(vcpu) for vcpu in self._loops):
+        if len(self._work):
+            # What the work costs passes, or work without end would keep the next deadline away.
+            until = _NEVER if deadline is None else max(self.turns.time, deadline)
+            self.turns.time = min(self.turns.time + self._serve(), until)
+            self._clock.advance(max(self.turns.time, self._clock.now()))
+        elif all(is_not_started(vcpu) or is_halted_for_good(vcpu) for vcpu in self._loops):
             self._end(Outcome.ALL_HALTED, "every started vCPU is halted with interrupts off")
         elif deadline is None:
             self._end(Outcome.ALL_HALTED, "every vCPU waits, and nothing is ahead that wakes one")
@@ -93,8 +106,24 @@ class InTurn:
             self.turns.time = max(deadline, self.turns.time)
             self._clock.advance(self.turns.time)
 
-    def _serve(self) -> None:
-        next(iter(self._loops.values())).attend()
+    def _serve(self) -> int:
+        """Do a slice of work between two rounds; the ns that it is said to cost."""
+        self._served_at = self.turns.time
+        now = max(self._served_at, self._clock.now())
+        return self._work.serve(now, any(loop.asleep for loop in self._loops.values()))
+
+    # What the executor of work wants of a server. It gets the whole machine: only between two
+    # rounds is there time for work.
+
+    asleep = woken = False
+
+    def request_attention(self) -> None:
+        """Look at the queue between this round and the next. From any thread."""
+        self.turns.stop()
+
+    def kick(self) -> None:
+        """The same."""
+        self.turns.stop()
 
     @contextmanager
     def _ended_by_timeout(self, timeout: float | None) -> Iterator[None]:

@@ -11,7 +11,7 @@ from vmm import kvm
 from vmm.devices import GuestExit, Ports
 from vmm.idle import IdlePolicy
 from vmm.result import Outcome
-from vmm.work import WorkQueue
+from vmm.work import Executor
 from x86core import EXIT_NAMES, VCPU
 
 #: `VCPU.internal_error` when an instruction was to be fetched from outside RAM.
@@ -19,6 +19,8 @@ _NO_CODE = 1
 
 #: D/B in `Segment.access`: a 32-bit segment.
 _BIG = 1 << 14
+
+_NOT_STARTED = (kvm.KVM_MP_STATE_UNINITIALIZED, kvm.KVM_MP_STATE_INIT_RECEIVED)
 
 
 class End(Protocol):
@@ -40,7 +42,7 @@ class Loop:
         vcpu: VCPU,
         policy: IdlePolicy,
         ports: Ports,
-        work: WorkQueue,
+        work: Executor,
         end: End,
         enter: Callable[..., int] | None = None,
     ) -> None:
@@ -54,9 +56,11 @@ class Loop:
         self._work = work
         self._end = end
         self._wake: select.poll | None = None
+        self._working = False
+        self._was_halted = False
         self._handlers: dict[int, Callable[[], None]] = {
-            kvm.KVM_EXIT_MWAIT: self.attend,
-            kvm.KVM_EXIT_INTR: self.attend,
+            kvm.KVM_EXIT_MWAIT: self._idle,
+            kvm.KVM_EXIT_INTR: self._interrupted,
             kvm.KVM_EXIT_HLT: self._halted,
             kvm.KVM_EXIT_IO: self._port,
             kvm.KVM_EXIT_MMIO: self._open_bus,
@@ -108,18 +112,29 @@ class Loop:
         self._policy = policy
         policy.apply(self.vcpu)
 
-    # What the work queue wants of a server.
+    # What the executor of work wants of a server.
 
     @property
     def asleep(self) -> bool:
         """The guest waits in HLT or MWAIT, in the core or here. From any thread."""
-        return bool(self.vcpu.waiting) or self.vcpu.mp_state == kvm.KVM_MP_STATE_HALTED
+        vcpu = self.vcpu
+        waits = vcpu.waiting or vcpu.mp_state == kvm.KVM_MP_STATE_HALTED
+        return bool(waits) and not self._working
+
+    @property
+    def woken(self) -> bool:
+        """The guest waited in HLT and may go on. One in MWAIT has to be entered to find out."""
+        if self.stopping:
+            return True
+        return self._was_halted and self.vcpu.mp_state == kvm.KVM_MP_STATE_RUNNABLE
 
     def request_attention(self) -> None:
         """Have the guest's next idle instruction exit, whatever the policy. From any thread."""
-        self.attention = True
         self.vcpu.userspace_exits = kvm.KVM_X86_USERSPACE_VALID_EXITS
         self.vcpu.disable_exits = 0
+        # Last: whoever attends and lowers it takes the bits back. Without it they would stay, and
+        # each idle instruction would exit for nothing.
+        self.attention = True
 
     def kick(self) -> None:
         """Have the guest left now. From any thread."""
@@ -127,9 +142,16 @@ class Loop:
 
     # What each exit comes to.
 
+    def _idle(self) -> None:
+        self._attend(idle=True)
+
+    def _interrupted(self) -> None:
+        # A kick. Whoever sleeps in HLT does so still; one in MWAIT looks around, and exits again.
+        self._attend(idle=self.vcpu.mp_state != kvm.KVM_MP_STATE_RUNNABLE)
+
     def _halted(self) -> None:
         if self.attention:
-            self.attend()
+            self._attend(idle=True)
         else:
             # The policy is that HLT exits, so it is here and not in the core that the vCPU waits.
             if self._wake is None:
@@ -137,12 +159,19 @@ class Loop:
                 self._wake.register(self.vcpu.wake_fd, select.POLLIN)
             self._wake.poll()
 
-    def attend(self) -> None:
-        """Do the work that is queued, and give the guest its idle policy back."""
+    def _attend(self, idle: bool) -> None:
         # The flag first, the queue last: work that arrives meanwhile is seen or raises it again.
         self.attention = False
         self._policy.apply(self.vcpu)
-        self._work.serve()
+        state = self.vcpu.mp_state
+        self._was_halted = state == kvm.KVM_MP_STATE_HALTED
+        self._working = True
+        again = self._work.attend(self, idle)
+        self._working = False
+        if again:
+            self.request_attention()
+            if state in _NOT_STARTED:  # no idle instruction will come
+                self.kick()
 
     def _port(self) -> None:
         vcpu = self.vcpu

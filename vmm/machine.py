@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from functools import partial
 from math import inf
 from pathlib import Path
-from time import perf_counter
+from time import monotonic_ns, perf_counter
 from typing import Self
 
+from vmm.capability import Capabilities
 from vmm.clock import VirtualClock
 from vmm.devices import DebugConsole, DebugExit, Ports
 from vmm.ending import Ending
@@ -26,7 +27,7 @@ from vmm.snapshot import SnapshotError, read_snapshot, write_snapshot
 from vmm.threads import Threads
 from vmm.tick import Ticker, VirtualTicker
 from vmm.trace import Trace
-from vmm.work import WorkQueue
+from vmm.work import make_executor
 from x86core import EXIT_NAMES, MAX_VCPUS, VCPU
 
 #: More than any run retires.
@@ -68,11 +69,12 @@ class Machine:
     hand: write to `memory` and start `vcpus`. Number 0 begins at the reset vector if it is not, and
     the others wait for a start-up IPI.
 
-    `features` is what CPUID offers besides the usual: "monitorx", "waitpkg". A `debugger` holds the
-    vCPUs before their first instruction (`vmm.gdb`), in wall time and without a `trace`.
+    `features` is what CPUID offers besides the usual: "monitorx", "waitpkg". `work` names who does
+    deferred work (`vmm.work`); with virtual time it is always the one thread. A `debugger` holds
+    the vCPUs before their first instruction (`vmm.gdb`), in wall time and without a `trace`.
 
-    Raises ValueError: LoadError for the numbers, and for an unknown policy or feature one that
-    lists the known.
+    Raises ValueError: LoadError for the numbers, and for an unknown policy, feature or executor one
+    that lists the known.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Machine:
         tick: float = 0,
         clock: str = "wall",
         turn: int = 1000,
+        work: str = "vcpu",
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
         debugger: Debugger | None = None,
@@ -100,7 +103,8 @@ class Machine:
             raise LoadError("a debugger goes neither with a trace nor with virtual time")
         policy, features = idle_policy(idle, hlt), tuple(features)
         self.tick = tick
-        self.work = WorkQueue()
+        guest_clock = VirtualClock()
+        self.work = make_executor(work, guest_clock.now if clock == "virtual" else monotonic_ns)
         self.memory = make_memory(memory, virtual_time=clock == "virtual")
         self.vcpus = tuple(VCPU(self.memory, index) for index in range(_count(vcpus)))
         for vcpu in self.vcpus:
@@ -120,8 +124,7 @@ class Machine:
             )
             for vcpu in self.vcpus
         )
-        for loop in self.loops:
-            self.work.attach(loop)
+        self.capabilities = Capabilities(self.loops)
         self._console = console
         self._trace = trace
         self._debugger = debugger
@@ -132,15 +135,18 @@ class Machine:
         self._started = self._running = False
         self.runner: Threads | InTurn
         if clock == "virtual":
-            self.clock = VirtualClock()
+            self.clock = guest_clock
             self.ticker: Ticker | VirtualTicker = VirtualTicker(self.clock, self.interrupt, tick)
             self.runner = InTurn(self.loops, self.work, self.clock, self._end, turn)
+            self.work.attach(self.runner)
         else:
             ticker = self.ticker = Ticker(self.interrupt, tick)
             self.runner = Threads(self.loops, self.work, [ticker], self._end)
             if debugger is not None:
                 debugger.kill = partial(self._end, Outcome.INTERRUPTED, "killed by the debugger")
                 self.runner.attach(debugger)
+            for loop in self.loops:
+                self.work.attach(loop)
 
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
@@ -164,6 +170,7 @@ class Machine:
         tick: float = 0,
         clock: str = "wall",
         turn: int = 1000,
+        work: str = "vcpu",
         console: Callable[[bytes], object] | None = None,
         trace: Trace | None = None,
         debugger: Debugger | None = None,
@@ -189,6 +196,7 @@ class Machine:
             tick=tick,
             clock=clock,
             turn=turn,
+            work=work,
             console=console,
             trace=trace,
             debugger=debugger,
@@ -246,6 +254,14 @@ class Machine:
         """
         self.vcpus[vcpu].interrupt(vector)
 
+    def check_extension(self, capability: int) -> int:
+        """KVM_CHECK_EXTENSION: what there is of a KVM_CAP_*; 0 for one that is unknown."""
+        return self.capabilities.check_extension(capability)
+
+    def enable_cap(self, capability: int, args: Sequence[int] = (), flags: int = 0) -> None:
+        """KVM_ENABLE_CAP: switch a capability on (`vmm.capability`). Raises OSError(EINVAL)."""
+        self.capabilities.enable_cap(capability, args, flags)
+
     def run(self, timeout: float | None = None, max_instructions: int = 0) -> Result:
         """Run until the guest ends, for at most `timeout` seconds, and until a vCPU has retired
         `max_instructions` since its RESET.
@@ -264,7 +280,7 @@ class Machine:
             )
         if self._started:
             raise RuntimeError("a machine runs once: load another one")
-        self._started = self._running = True
+        self._started = self._running = self.capabilities.frozen = True
         start = perf_counter()
         try:
             with ExitStack() as watching:
@@ -273,6 +289,7 @@ class Machine:
                 self.runner.run(timeout, max_instructions)
         finally:
             self._running = False
+            self.work.close()
             if self._trace is not None:
                 self._trace.finish()
         return self._result(perf_counter() - start)

@@ -14,7 +14,7 @@ from vmm.gdb import Debugger
 from vmm.halted import all_halted
 from vmm.loop import Loop
 from vmm.result import Outcome
-from vmm.work import WorkQueue
+from vmm.work import Executor
 
 #: How often it is looked whether all vCPUs have halted for good.
 _CHECK_SECONDS = 0.02
@@ -29,7 +29,7 @@ class Threads:
     def __init__(
         self,
         loops: Sequence[Loop],
-        work: WorkQueue,
+        work: Executor,
         helpers: Sequence[AbstractContextManager[object]],
         end: Ending,
     ) -> None:

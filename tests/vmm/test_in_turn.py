@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 
 from tests.vmm.conftest import WriteGuest
 from tests.vmm.in_turn import ASKED, four_vcpus, script
-from vmm import MWAIT_CHOICES, LoadError, Machine, Outcome, Result
+from vmm import MWAIT_CHOICES, LoadError, Machine, Outcome, Priority, Result
 
 TIMEOUT = 20.0
 
@@ -145,6 +146,32 @@ def test_work_is_done_at_the_same_moments(guest: WriteGuest) -> None:
 
     for code in ("l: jmp l\n", "sti; l: hlt; jmp l\n"):
         assert once(code) == once(code)
+
+
+def test_work_without_end_leaves_guest_time_its_way(guest: WriteGuest) -> None:
+    """Slices of it between the ticks, at the same moments in every run."""
+
+    def once() -> tuple[object, ...]:
+        code = (
+            "mov word ptr [0x80], offset t; l: sti; hlt; jmp l\n"
+            "t: inc bl; cmp bl, 9; je d; iret; d: out 0xF4, al\n"
+        )
+        machine = Machine.load(guest(code), clock="virtual", vcpus=1, tick=1000)
+        moments: list[int] = []
+
+        def work() -> Generator[None, int, None]:
+            while True:
+                moments.append(machine.vcpus[0].instructions)
+                yield
+
+        machine.work.submit(work, priority=Priority.LOW)
+        result = machine.run(TIMEOUT)
+        assert result.outcome is Outcome.EXIT_PORT
+        assert result.work.pending == 1
+        assert len(moments) > 20
+        return moments, same(result)
+
+    assert once() == once()
 
 
 def test_a_device_that_fails(guest: WriteGuest) -> None:

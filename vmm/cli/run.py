@@ -21,6 +21,7 @@ from vmm.result import Outcome, Result
 from vmm.seeing import Views
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
+from vmm.work import EXECUTORS
 from x86core import MAX_VCPUS, MOST_TURN
 
 #: The process status for each way to end; for the exit port it is the byte that the guest wrote.
@@ -135,6 +136,15 @@ def _explain(choices: dict[str, Choice]) -> str:
     help="Go on with a saved machine, in place of GUEST and of what makes its machine.",
 )
 @click.option(
+    "--work",
+    type=click.Choice(list(EXECUTORS)),
+    default="vcpu",
+    show_default=True,
+    help="Who does deferred work: "
+    + "; ".join(f"{name} = {summary}" for name, (_, summary) in EXECUTORS.items())
+    + ".",
+)
+@click.option(
     "--max-instructions",
     type=click.IntRange(0, MOST_INSTRUCTIONS),
     default=0,
@@ -190,6 +200,7 @@ def run(
     turn: int,
     save: str | None,
     restore: str | None,
+    work: str,
     max_instructions: int,
     timeout: float | None,
     trace: bool,
@@ -220,7 +231,7 @@ def run(
       python -m vmm run hello
       python -m vmm run vmm/guests/protected.S --memory 1M --json
       python -m vmm run smp --vcpus 8 --start bootstrap --idle adaptive --hlt poll
-      python -m vmm run idle --tick 1000
+      python -m vmm run idle --tick 1000 --work helpers
       python -m vmm run guest.asm --feature monitorx --feature waitpkg
       python -m vmm run boot.bin --at 0x8000 --timeout 5
       python -m vmm run boot.bin --max-instructions 1000000 --trace-last 20
@@ -262,6 +273,7 @@ def run(
                     tick=needs.tick if tick is None else tick,
                     clock=clock,
                     turn=turn,
+                    work=work,
                     console=views.output,
                     trace=_trace(trace, trace_from, trace_last),
                     measure=stats,
@@ -306,7 +318,7 @@ def summary(result: Result) -> str:
     if result.trace_hash is not None and result.guest_ns is not None:
         lines.append(f"{result.guest_ns:,} ns of guest time, trace hash {result.trace_hash:016x}")
     work = result.work
-    if work.done or work.failed or work.pending:
+    if work.done or work.failed or work.cancelled or work.pending:
         lines.append(
             f"deferred work: {work.done:,} done, latency p50 {work.latency_p50_ns / 1000:,.1f} us,"
             f" p99 {work.latency_p99_ns / 1000:,.1f} us; {work.pending:,} pending,"
