@@ -197,7 +197,7 @@ cdef class Lockstep:
                     atomic_exchange(&self.stopping, 0)
                     return REASON_STOPPED
                 reason = self.take_turn(self.cpus[self.position])
-                if reason == EXIT_IDLE and self.goes_on(self.cpus[self.position], until):
+                if reason == EXIT_IDLE and self.goes_on(self.cpus[self.position]):
                     continue
                 if reason != EXIT_LIMIT and reason != EXIT_IDLE:
                     return reason
@@ -220,19 +220,21 @@ cdef class Lockstep:
         for number in range(self.count):
             set_virtual_time(self.cpus[number], self.round_at)
 
-    cdef bint goes_on(self, CPU* cpu, int64_t until) noexcept nogil:
-        """Whether who waits has a deadline before its turn and `until` are over; then the turn goes on there."""
+    cdef bint goes_on(self, CPU* cpu) noexcept nogil:
+        """Whether who waits has a deadline before its turn is over; then the turn goes on there.
+
+        Not while nobody has run in this round: if nobody does, the next one begins at the first deadline.
+        """
         cdef int64_t now = guest_time(cpu)
         cdef int64_t deadline = next_deadline(cpu)
         cdef int64_t skipped            # instructions
-        if deadline <= now or deadline >= until:
+        if not self.active or deadline <= now or deadline == NO_LIMIT:
             return False
         skipped = (deadline - now + cpu.ram.instruction_ns - 1) // cpu.ram.instruction_ns
         if skipped >= self.left:
             return False
         self.left -= skipped
         set_virtual_time(cpu, now + skipped * cpu.ram.instruction_ns)
-        self.active = True
         return True
 
     cdef int64_t first_deadline(self) noexcept nogil:
