@@ -19,6 +19,7 @@ _IO = np.dtype(
 )
 _MMIO = np.dtype([("phys_addr", "u8"), ("data", "u1", 8), ("len", "u4"), ("is_write", "u1")])
 _INTERNAL = np.dtype([("suberror", "u4"), ("ndata", "u4"), ("data", "u8", 16)])
+_EOI = np.dtype([("vector", "u1")])
 
 #: One member of the union is meaningful at a time, as `exit_reason` says.
 KVM_RUN: Final = np.dtype(
@@ -39,6 +40,7 @@ KVM_RUN: Final = np.dtype(
             "io",
             "mmio",
             "internal",
+            "eoi",
         ],
         "formats": [
             "u1",
@@ -56,8 +58,9 @@ KVM_RUN: Final = np.dtype(
             _IO,
             _MMIO,
             _INTERNAL,
+            _EOI,
         ],
-        "offsets": [0, 1, 2, 3, 4, 5, 8, 12, 13, 14, 16, 24, EXIT_OFFSET, EXIT_OFFSET, EXIT_OFFSET],
+        "offsets": [0, 1, 2, 3, 4, 5, 8, 12, 13, 14, 16, 24, *[EXIT_OFFSET] * 4],
         "itemsize": 8192,
     }
 )
