@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import thread_time
 
+from vmm.board import Board
 from vmm.clock import NANOSECONDS, VirtualClock
 from vmm.ending import Ending, is_halted_for_good, is_not_started
 from vmm.loop import Loop
@@ -34,11 +35,18 @@ class InTurn:
     """
 
     def __init__(
-        self, loops: Sequence[Loop], work: WorkQueue, clock: VirtualClock, end: Ending, turn: int
+        self,
+        loops: Sequence[Loop],
+        work: WorkQueue,
+        clock: VirtualClock,
+        board: Board,
+        end: Ending,
+        turn: int,
     ) -> None:
         self._loops = {loop.vcpu: loop for loop in loops}
         self._work = work
         self._clock = clock
+        self._board = board
         self._end = end
         self.turns = Lockstep([loop.vcpu for loop in loops], turn)
         self.cpu_seconds = [0.0] * len(loops)
@@ -85,7 +93,8 @@ class InTurn:
             self._serve()
             return
         deadline = self._clock.next_deadline
-        if all(is_not_started(vcpu) or is_halted_for_good(vcpu) for vcpu in self._loops):
+        over = all(is_not_started(vcpu) or is_halted_for_good(vcpu) for vcpu in self._loops)
+        if over and not self._board.may_wake_halted:
             self._end(Outcome.ALL_HALTED, "every started vCPU is halted with interrupts off")
         elif deadline is None:
             self._end(Outcome.ALL_HALTED, "every vCPU waits, and nothing is ahead that wakes one")

@@ -9,8 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Self
 
-from vmm.clock import VirtualClock
-from vmm.devices import DebugConsole, DebugExit, Ports
+from vmm.board import DEVICES_CHOICES, Board
+from vmm.clock import VirtualClock, WallClock
+from vmm.console import Console, StreamConsole
 from vmm.ending import Ending
 from vmm.idle import idle_policy
 from vmm.loader import LoadError, load_guest, make_memory
@@ -24,6 +25,9 @@ from vmm.tick import Ticker, VirtualTicker
 from vmm.trace import Trace
 from vmm.work import WorkQueue
 from x86core import EXIT_NAMES, MAX_VCPUS, VCPU
+
+#: What is kept of what a guest prints, in bytes.
+_KEPT = 1 << 20
 
 #: More than any run retires.
 MOST_INSTRUCTIONS = 2**60
@@ -50,6 +54,9 @@ _WAITING = {
 class Machine:
     """RAM of `memory` (bytes or "16M"), `vcpus` vCPUs, the debug console and the exit port.
 
+    `devices` is "none", or "pc" for those of a PC beside them. Then `serial` is the console at the
+    serial port (`vmm.console`), which brings the guest's input.
+
     `idle` and `hlt` name the policies for MWAIT and HLT (`vmm.idle`). `tick` is the rate in Hz at
     which vCPU 0 gets interrupt 0x20, 0 for never. `console` is given what the guest prints, as it
     does. `trace` gets every step of every vCPU. `threads` are those of the vCPUs, once it runs.
@@ -75,6 +82,8 @@ class Machine:
         hlt: str = "block",
         *,
         features: Iterable[str] = (),
+        devices: str = "none",
+        serial: Console | None = None,
         tick: float = 0,
         clock: str = "wall",
         turn: int = 1000,
@@ -93,14 +102,15 @@ class Machine:
         for vcpu in self.vcpus:
             vcpu.features = features
         self._end = Ending(self.vcpus, self._stop)
-        self.ports = Ports()
-        self.ports.attach(DebugConsole(self._print))
-        self.ports.attach(DebugExit())
+        virtual_clock = VirtualClock() if clock == "virtual" else None
+        self.clock = virtual_clock or WallClock(failed=self._failed)
+        self.board = Board(self.clock, self.vcpus[0], self._print)
+        self.ports = self.board.ports
         self.loops = tuple(
             Loop(
                 vcpu,
                 policy,
-                self.ports,
+                self.board,
                 self.work,
                 self._end,
                 enter=trace.stepper(vcpu).run if trace else None,
@@ -114,13 +124,13 @@ class Machine:
         self._printed = bytearray()
         self._started = self._running = False
         self.runner: Threads | InTurn
-        if clock == "virtual":
-            self.clock = VirtualClock()
-            self.ticker: Ticker | VirtualTicker = VirtualTicker(self.clock, self.interrupt, tick)
-            self.runner = InTurn(self.loops, self.work, self.clock, self._end, turn)
+        if virtual_clock is not None:
+            self.ticker: Ticker | VirtualTicker = VirtualTicker(virtual_clock, self.interrupt, tick)
+            self.runner = InTurn(self.loops, self.work, virtual_clock, self.board, self._end, turn)
         else:
             ticker = self.ticker = Ticker(self.interrupt, tick)
-            self.runner = Threads(self.loops, self.work, [ticker], self._end)
+            self.runner = Threads(self.loops, self.work, [ticker], self.board, self._end)
+        self._add_devices(devices, serial)
 
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
@@ -141,6 +151,8 @@ class Machine:
         modules: Sequence[str] = (),
         start: str = "all",
         features: Iterable[str] = (),
+        devices: str | None = None,
+        serial: Console | None = None,
         tick: float = 0,
         clock: str = "wall",
         turn: int = 1000,
@@ -151,6 +163,9 @@ class Machine:
 
         `start` says which begin with it: "all", or "bootstrap" for number 0 alone, which starts the
         others by INIT and start-up IPIs (SDM vol. 3, 9.4). A Multiboot kernel begins so always.
+
+        `devices` of None are what the guest may expect: a PC's for a boot sector, floppy image or
+        Multiboot kernel, else none.
 
         Raises LoadError or AssemblyError for the guest, LoadError for another `start`, and what the
         constructor raises.
@@ -170,6 +185,7 @@ class Machine:
             trace=trace,
         )
         guest = load_guest(path, machine.memory, at, append=append, modules=modules)
+        machine._add_devices(guest.devices if devices is None else devices, serial)
         bootstrap = start == "bootstrap" or guest.bootstrap_only
         for vcpu in machine.vcpus[:1] if bootstrap else machine.vcpus:
             guest.start.apply(vcpu)
@@ -229,7 +245,8 @@ class Machine:
         self._started = self._running = True
         start = perf_counter()
         try:
-            self.runner.run(timeout, max_instructions)
+            with self.board:
+                self.runner.run(timeout, max_instructions)
         finally:
             self._running = False
             if self._trace is not None:
@@ -239,8 +256,32 @@ class Machine:
     def _stop(self) -> None:
         self.runner.stop()
 
+    def _add_devices(self, devices: str, serial: Console | None) -> None:
+        if devices not in DEVICES_CHOICES:
+            known = ", ".join(DEVICES_CHOICES)
+            raise LoadError(f"unknown devices {devices!r} (known: {known})")
+        if isinstance(self.clock, VirtualClock) and isinstance(serial, StreamConsole):
+            raise LoadError(
+                "with virtual time input comes from a script (vmm.console.ScriptConsole): at the"
+                " host's pace no run would be like another"
+            )
+        if devices == "pc":
+            self.board.add_pc(serial, self._leave)
+        elif serial is not None:
+            raise LoadError(
+                "input goes to the serial port, which this machine does not have: ask for the"
+                " devices of a PC (--devices pc)"
+            )
+
+    def _leave(self) -> None:
+        self._end(Outcome.INTERRUPTED, "left at the console")
+
+    def _failed(self, failure: BaseException) -> None:
+        self._end(Outcome.INTERNAL_ERROR, "the VMM failed", failure=failure)
+
     def _print(self, data: bytes) -> None:
         self._printed += data
+        del self._printed[:-_KEPT]
         if self._console is not None:
             self._console(data)
 

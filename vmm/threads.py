@@ -9,6 +9,7 @@ from math import inf
 from time import perf_counter, thread_time
 
 from vmm import kvm
+from vmm.board import Board
 from vmm.ending import Ending
 from vmm.halted import all_halted
 from vmm.loop import Loop
@@ -30,11 +31,13 @@ class Threads:
         loops: Sequence[Loop],
         work: WorkQueue,
         helpers: Sequence[AbstractContextManager[object]],
+        board: Board,
         end: Ending,
     ) -> None:
         self._loops = loops
         self._work = work
         self._helpers = helpers
+        self._board = board
         self._end = end
         self._go = threading.Event()
         self.cpu_seconds = [0.0] * len(loops)
@@ -100,4 +103,6 @@ class Threads:
 
     def all_halted(self) -> bool:
         """Whether no vCPU will ever do anything again, nor the VMM for them."""
-        return not len(self._work) and all_halted([loop.vcpu for loop in self._loops])
+        if len(self._work) or self._board.may_wake_halted:
+            return False
+        return all_halted([loop.vcpu for loop in self._loops])
