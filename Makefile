@@ -11,7 +11,7 @@ SECONDS := 600
 VECTORS := ../shared/vectors/80286-real-mode.tar.xz
 SANITIZED := build/sanitized
 
-.PHONY: run test bench lint build clean help docs differential vectors fuzz fuzz-sanitized model stress
+.PHONY: run test bench lint build clean help docs differential vectors flood fuzz fuzz-sanitized model stress
 
 help:
 	@echo 'make run    build, then compare the ways of handling MWAIT (python -m bench lab)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make fuzz            COUNT random programs (10 million)'
 	@echo 'make model           the wake protocol, explored whole by SPIN'
 	@echo 'make stress          handoffs between real threads, SECONDS long (600)'
+	@echo 'make flood           guests that flood the VMM, SECONDS long (600)'
 	@echo 'make fuzz-sanitized  the same under AddressSanitizer and UndefinedBehaviorSanitizer'
 
 run: build
@@ -61,6 +62,9 @@ vectors: build
 
 model: build
 	$(BIN)/python -m tests.model
+
+flood: build
+	$(BIN)/python -m tests.flood --seconds $(SECONDS)
 
 stress: build
 	$(BIN)/python -m tests.stress --seconds $(SECONDS)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import thread_time
 
+from vmm.board import Board
 from vmm.clock import VirtualClock
 from vmm.ending import Ending, is_halted_for_good, is_not_started
 from vmm.loop import Loop
@@ -38,11 +39,18 @@ class InTurn:
     """
 
     def __init__(
-        self, loops: Sequence[Loop], work: Executor, clock: VirtualClock, end: Ending, turn: int
+        self,
+        loops: Sequence[Loop],
+        work: Executor,
+        clock: VirtualClock,
+        board: Board,
+        end: Ending,
+        turn: int,
     ) -> None:
         self._loops = {loop.vcpu: loop for loop in loops}
         self._work = work
         self._clock = clock
+        self._board = board
         self._end = end
         self._served_at = -_BETWEEN_SLICES
         self.turns = Lockstep([loop.vcpu for loop in loops], turn)
@@ -93,12 +101,13 @@ class InTurn:
     def _all_wait(self) -> None:
         """Nothing in the core will ever happen by itself."""
         deadline = self._clock.next_deadline
+        over = all(is_not_started(vcpu) or is_halted_for_good(vcpu) for vcpu in self._loops)
         if len(self._work):
             # What the work costs passes, or work without end would keep the next deadline away.
             until = _NEVER if deadline is None else max(self.turns.time, deadline)
             self.turns.time = min(self.turns.time + self._serve(), until)
             self._clock.advance(max(self.turns.time, self._clock.now()))
-        elif all(is_not_started(vcpu) or is_halted_for_good(vcpu) for vcpu in self._loops):
+        elif over and not self._board.may_wake_halted:
             self._end(Outcome.ALL_HALTED, "every started vCPU is halted with interrupts off")
         elif deadline is None:
             self._end(Outcome.ALL_HALTED, "every vCPU waits, and nothing is ahead that wakes one")

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Protocol
 
 from vmm import kvm
-from vmm.devices import GuestExit, Ports
+from vmm.board import Board
+from vmm.devices import GuestExit, GuestReset
 from vmm.idle import IdlePolicy
 from vmm.result import Outcome
 from vmm.work import Executor
@@ -41,7 +42,7 @@ class Loop:
         self,
         vcpu: VCPU,
         policy: IdlePolicy,
-        ports: Ports,
+        board: Board,
         work: Executor,
         end: End,
         enter: Callable[..., int] | None = None,
@@ -52,7 +53,7 @@ class Loop:
         self.attention = False
         self.stopping = False
         self.policy = policy
-        self._ports = ports
+        self._board = board
         self._work = work
         self._end = end
         self._wake: select.poll | None = None
@@ -63,7 +64,9 @@ class Loop:
             kvm.KVM_EXIT_INTR: self._interrupted,
             kvm.KVM_EXIT_HLT: self._halted,
             kvm.KVM_EXIT_IO: self._port,
-            kvm.KVM_EXIT_MMIO: self._open_bus,
+            kvm.KVM_EXIT_MMIO: self._memory_mapped,
+            kvm.KVM_EXIT_IRQ_WINDOW_OPEN: self._window_open,
+            kvm.KVM_EXIT_IOAPIC_EOI: self._end_of_interrupt,
             kvm.KVM_EXIT_SHUTDOWN: self._triple_fault,
             kvm.KVM_EXIT_INTERNAL_ERROR: self._internal_error,
             kvm.KVM_EXIT_LIMIT: self._limit,
@@ -176,19 +179,35 @@ class Loop:
     def _port(self) -> None:
         vcpu = self.vcpu
         if vcpu.io_direction == kvm.KVM_EXIT_IO_IN:
-            vcpu.io_data = self._ports.read(vcpu.io_port, vcpu.io_size)
+            vcpu.io_data = self._board.ports.read(vcpu.io_port, vcpu.io_size)
             return
         try:
-            self._ports.write(vcpu.io_port, vcpu.io_size, vcpu.io_data)
+            self._board.ports.write(vcpu.io_port, vcpu.io_size, vcpu.io_data)
         except GuestExit as request:
             self._end_here(
                 Outcome.EXIT_PORT, f"wrote {request.code} to the exit port", request.code
             )
+        except GuestReset:
+            self._end_here(Outcome.RESET, "reset the machine")
 
-    def _open_bus(self) -> None:
-        vcpu = self.vcpu
-        if not vcpu.mmio_is_write:
-            vcpu.mmio_data = (1 << 8 * vcpu.mmio_length) - 1
+    def _memory_mapped(self) -> None:
+        vcpu, memory_map = self.vcpu, self._board.memory_map
+        if vcpu.mmio_is_write:
+            memory_map.store(vcpu.mmio_address, vcpu.mmio_length, vcpu.mmio_data)
+        else:
+            vcpu.mmio_data = memory_map.load(vcpu.mmio_address, vcpu.mmio_length)
+
+    def _window_open(self) -> None:
+        if self._board.pc is None:
+            self._unknown()
+        else:
+            self._board.pc.open_window()
+
+    def _end_of_interrupt(self) -> None:
+        if self._board.pc is None:
+            self._unknown()
+        else:
+            self._board.pc.end_of_interrupt(self.vcpu.eoi_vector)
 
     def _triple_fault(self) -> None:
         self._end_here(Outcome.SHUTDOWN, "triple-faulted")

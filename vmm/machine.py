@@ -11,9 +11,10 @@ from pathlib import Path
 from time import monotonic_ns, perf_counter
 from typing import Self
 
+from vmm.board import DEVICES_CHOICES, Board
 from vmm.capability import Capabilities
-from vmm.clock import VirtualClock
-from vmm.devices import DebugConsole, DebugExit, Ports
+from vmm.clock import VirtualClock, WallClock
+from vmm.console import Console, StreamConsole
 from vmm.ending import Ending
 from vmm.gdb import Debugger
 from vmm.idle import idle_policy
@@ -29,6 +30,9 @@ from vmm.tick import Ticker, VirtualTicker
 from vmm.trace import Trace
 from vmm.work import make_executor
 from x86core import EXIT_NAMES, MAX_VCPUS, VCPU
+
+#: What is kept of what a guest prints, in bytes.
+_KEPT = 1 << 20
 
 #: More than any run retires.
 MOST_INSTRUCTIONS = 2**60
@@ -54,6 +58,9 @@ _WAITING = {
 
 class Machine:
     """RAM of `memory` (bytes or "16M"), `vcpus` vCPUs, the debug console and the exit port.
+
+    `devices` is "none", or "pc" for those of a PC beside them. Then `serial` is the console at the
+    serial port (`vmm.console`), which brings the guest's input.
 
     `idle` and `hlt` name the policies for MWAIT and HLT (`vmm.idle`). `tick` is the rate in Hz at
     which vCPU 0 gets interrupt 0x20, 0 for never. `console` is given what the guest prints, as it
@@ -85,6 +92,8 @@ class Machine:
         hlt: str = "block",
         *,
         features: Iterable[str] = (),
+        devices: str = "none",
+        serial: Console | None = None,
         tick: float = 0,
         clock: str = "wall",
         turn: int = 1000,
@@ -103,21 +112,21 @@ class Machine:
             raise LoadError("a debugger goes neither with a trace nor with virtual time")
         policy, features = idle_policy(idle, hlt), tuple(features)
         self.tick = tick
-        guest_clock = VirtualClock()
-        self.work = make_executor(work, guest_clock.now if clock == "virtual" else monotonic_ns)
+        virtual_clock = VirtualClock() if clock == "virtual" else None
+        self.work = make_executor(work, virtual_clock.now if virtual_clock else monotonic_ns)
         self.memory = make_memory(memory, virtual_time=clock == "virtual")
         self.vcpus = tuple(VCPU(self.memory, index) for index in range(_count(vcpus)))
         for vcpu in self.vcpus:
             vcpu.features = features
         self._end = Ending(self.vcpus, self._stop)
-        self.ports = Ports()
-        self.ports.attach(DebugConsole(self._print))
-        self.ports.attach(DebugExit())
+        self.clock = virtual_clock or WallClock(failed=self.fail)
+        self.board = Board(self.clock, self.vcpus[0], self._print)
+        self.ports = self.board.ports
         self.loops = tuple(
             Loop(
                 vcpu,
                 policy,
-                self.ports,
+                self.board,
                 self.work,
                 self._end,
                 enter=_enter(vcpu, trace, debugger),
@@ -134,19 +143,19 @@ class Machine:
         self._printed = bytearray()
         self._started = self._running = False
         self.runner: Threads | InTurn
-        if clock == "virtual":
-            self.clock = guest_clock
-            self.ticker: Ticker | VirtualTicker = VirtualTicker(self.clock, self.interrupt, tick)
-            self.runner = InTurn(self.loops, self.work, self.clock, self._end, turn)
+        if virtual_clock is not None:
+            self.ticker: Ticker | VirtualTicker = VirtualTicker(virtual_clock, self.interrupt, tick)
+            self.runner = InTurn(self.loops, self.work, virtual_clock, self.board, self._end, turn)
             self.work.attach(self.runner)
         else:
             ticker = self.ticker = Ticker(self.interrupt, tick)
-            self.runner = Threads(self.loops, self.work, [ticker], self._end)
+            self.runner = Threads(self.loops, self.work, [ticker], self.board, self._end)
             if debugger is not None:
                 debugger.kill = partial(self._end, Outcome.INTERRUPTED, "killed by the debugger")
                 self.runner.attach(debugger)
             for loop in self.loops:
                 self.work.attach(loop)
+        self._add_devices(devices, serial)
 
     @property
     def threads(self) -> tuple[threading.Thread, ...]:
@@ -167,6 +176,8 @@ class Machine:
         modules: Sequence[str] = (),
         start: str = "all",
         features: Iterable[str] = (),
+        devices: str | None = None,
+        serial: Console | None = None,
         tick: float = 0,
         clock: str = "wall",
         turn: int = 1000,
@@ -181,6 +192,9 @@ class Machine:
 
         `start` says which begin with it: "all", or "bootstrap" for number 0 alone, which starts the
         others by INIT and start-up IPIs (SDM vol. 3, 9.4). A Multiboot kernel begins so always.
+
+        `devices` of None are what the guest may expect: a PC's for a boot sector, floppy image or
+        Multiboot kernel, else none.
 
         Raises LoadError or AssemblyError for the guest, LoadError for another `start`, and what the
         constructor raises.
@@ -204,6 +218,7 @@ class Machine:
             observers=observers,
         )
         guest = load_guest(path, machine.memory, at, append=append, modules=modules)
+        machine._add_devices(guest.devices if devices is None else devices, serial)
         bootstrap = start == "bootstrap" or guest.bootstrap_only
         for vcpu in machine.vcpus[:1] if bootstrap else machine.vcpus:
             guest.start.apply(vcpu)
@@ -286,6 +301,7 @@ class Machine:
             with ExitStack() as watching:
                 for observer in self._observers:
                     watching.enter_context(observer.watch(self))
+                watching.enter_context(self.board)
                 self.runner.run(timeout, max_instructions)
         finally:
             self._running = False
@@ -303,8 +319,29 @@ class Machine:
         if self._debugger is not None:
             self._debugger.end()
 
+    def _add_devices(self, devices: str, serial: Console | None) -> None:
+        if devices not in DEVICES_CHOICES:
+            known = ", ".join(DEVICES_CHOICES)
+            raise LoadError(f"unknown devices {devices!r} (known: {known})")
+        if isinstance(self.clock, VirtualClock) and isinstance(serial, StreamConsole):
+            raise LoadError(
+                "with virtual time input comes from a script (vmm.console.ScriptConsole): at the"
+                " host's pace no run would be like another"
+            )
+        if devices == "pc":
+            self.board.add_pc(serial, self._leave)
+        elif serial is not None:
+            raise LoadError(
+                "input goes to the serial port, which this machine does not have: ask for the"
+                " devices of a PC (--devices pc)"
+            )
+
+    def _leave(self) -> None:
+        self._end(Outcome.INTERRUPTED, "left at the console")
+
     def _print(self, data: bytes) -> None:
         self._printed += data
+        del self._printed[:-_KEPT]
         if self._console is not None:
             self._console(data)
 

@@ -14,6 +14,7 @@ class Outcome(StrEnum):
 
     EXIT_PORT = "exit-port"  # the guest wrote to the exit port
     ALL_HALTED = "all-halted"  # every started vCPU is in HLT, interrupts off: nothing can wake it
+    RESET = "reset"  # the guest asked for one, by the keyboard controller or port 92h
     SHUTDOWN = "shutdown"  # a triple fault
     INTERNAL_ERROR = "internal-error"  # no memory to fetch code from, or an exit that nobody knows
     INSTRUCTION_LIMIT = "instruction-limit"
@@ -45,7 +46,7 @@ class Result:
     outcome: Outcome
     explanation: str
     exit_code: int | None  # the byte that the guest wrote to the exit port
-    console: str
+    console: str  # the last MiB of what the guest printed
     wall_seconds: float
     vcpus: tuple[VCPUResult, ...]
     work: WorkReport

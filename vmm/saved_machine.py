@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vmm.clock import VirtualClock
 from vmm.idle import IdlePolicy
 from vmm.lockstep import InTurn
 from vmm.loop import Loop
-from vmm.snapshot import PAGE_SIZE, Snapshot, used_pages, write_pages
+from vmm.snapshot import PAGE_SIZE, Snapshot, SnapshotError, used_pages, write_pages
 from vmm.tick import VirtualTicker
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ _COUNT = 1 << 64
 
 
 def save_machine(machine: Machine) -> Snapshot:
-    """Everything of a machine that does not run. Deferred work is not: it is code of the VMM's."""
+    """Everything of a machine that does not run. Deferred work is not: it is code of the VMM's.
+
+    Raises SnapshotError for a machine with the devices of a PC.
+    """
+    if machine.board.pc is not None:
+        raise SnapshotError("a machine with the devices of a PC cannot be saved: leave them out")
     runner = machine.runner
     virtual = isinstance(runner, InTurn)
     description: dict[str, Any] = {
@@ -66,11 +72,16 @@ def restore_machine(machine: Machine, snapshot: Snapshot) -> None:
         raise ValueError(f"page {snapshot.numbers[-1]} is not in RAM")
     write_pages(machine.memory, snapshot)
     time = _integer(description, "time", _MOST_TIME)
-    if isinstance(machine.runner, InTurn) and isinstance(machine.ticker, VirtualTicker):
+    clock = machine.clock
+    if (
+        isinstance(machine.runner, InTurn)
+        and isinstance(machine.ticker, VirtualTicker)
+        and isinstance(clock, VirtualClock)
+    ):
         turns = _get(description, "turns", dict)
         _integer(turns, "time", _MOST_TIME)
         machine.ticker.deadline = None
-        machine.clock.advance(time)
+        clock.advance(time)
         machine.ticker.deadline = _next_tick(description, time, ticks=machine.tick != 0)
         machine.runner.turns.restore(turns)
     else:

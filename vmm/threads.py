@@ -9,6 +9,7 @@ from math import inf
 from time import perf_counter, thread_time
 
 from vmm import kvm
+from vmm.board import Board
 from vmm.ending import Ending
 from vmm.gdb import Debugger
 from vmm.halted import all_halted
@@ -31,11 +32,13 @@ class Threads:
         loops: Sequence[Loop],
         work: Executor,
         helpers: Sequence[AbstractContextManager[object]],
+        board: Board,
         end: Ending,
     ) -> None:
         self._loops = loops
         self._work = work
         self._helpers = [*helpers]
+        self._board = board
         self._end = end
         self._debugger: Debugger | None = None
         self._go = threading.Event()
@@ -107,6 +110,8 @@ class Threads:
 
     def all_halted(self) -> bool:
         """Whether no vCPU will ever do anything again, nor the VMM for them."""
-        if len(self._work) or (self._debugger is not None and self._debugger.holds):
+        if len(self._work) or self._board.may_wake_halted:
+            return False
+        if self._debugger is not None and self._debugger.holds:
             return False
         return all_halted([loop.vcpu for loop in self._loops])

@@ -9,7 +9,7 @@ from libc.string cimport memset
 from x86core.apic_registers cimport *
 from x86core.apic_timer cimport current_count, notice_timer, set_divisor, set_timer_entry, start_timer
 from x86core.attention cimport post
-from x86core.interrupts cimport (apic_enabled, apic_software_enabled, highest, processor_priority, report_error,
+from x86core.interrupts cimport (apic_enabled, apic_software_enabled, end_interrupt, processor_priority, report_error,
                                  request_vector)
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_store
 from x86core.recording cimport note
@@ -39,6 +39,11 @@ cdef enum:
     BROADCAST = 0xFF
     FLAT_MODEL = 0xF            # DFR, bits 31:28
 
+# Bits of a message's address; its data are as the ICR's low half.
+cdef enum:
+    MESSAGE_LOGICAL = 1 << 2
+    MESSAGE_REDIRECTED = 1 << 3     # to the processor of lowest priority
+
 
 cdef void reset_apic(CPU* cpu) noexcept nogil:
     """The state after INIT, which leaves alone where the page is, whether there is one, and the APIC ID."""
@@ -47,7 +52,8 @@ cdef void reset_apic(CPU* cpu) noexcept nogil:
     memset(cpu.apic.registers, 0, sizeof(cpu.apic.registers))
     for offset in range(4):
         atomic_store(&cpu.apic.irr[offset], 0)
-        cpu.apic.isr[offset] = cpu.apic.tmr[offset] = 0
+        atomic_store(&cpu.apic.tmr[offset], 0)
+        cpu.apic.isr[offset] = 0
     apic_register(cpu, APIC_ID)[0] = number
     apic_register(cpu, APIC_VERSION)[0] = VERSION
     apic_register(cpu, APIC_DFR)[0] = 0xFFFFFFFFU
@@ -85,20 +91,25 @@ cdef void post_init(CPU* target) noexcept nogil:
     post(target, ATTENTION_INIT)
 
 
-cdef void accept(CPU* target, uint32_t mode, uint32_t vector) noexcept nogil:
-    """What an interrupt message does at the processor that it is for. Between processors all are edges."""
+cdef bint accept(CPU* target, uint32_t mode, uint32_t vector, bint level) noexcept nogil:
+    """What an interrupt message does at the processor that it is for; whether it does anything."""
+    cdef bint accepted
     if mode == FIXED or mode == LOWEST_PRIORITY:
         if not apic_software_enabled(target):
-            return
-        request_vector(target, vector)
+            return False
+        accepted = request_vector(target, vector, level)
         post(target, ATTENTION_INTERRUPT)
-    elif mode == NMI:
+        return accepted
+    if mode == NMI:
         post(target, ATTENTION_NMI)
     elif mode == INIT:
         post_init(target)
     elif mode == STARTUP:
         atomic_store(&target.sipi_vector, vector)
         post(target, ATTENTION_SIPI)
+    else:
+        return False                # SMI, and ExtINT, whose controller is at LINT0
+    return True
 
 
 cdef void note_message(CPU* target, CPU* sender, uint32_t mode, uint32_t vector) noexcept nogil:
@@ -124,46 +135,66 @@ cdef bint is_addressed(CPU* target, uint32_t destination, bint logical) noexcept
     return name >> 4 == destination >> 4 and name & destination & 0xF != 0
 
 
-cdef bint is_target(CPU* cpu, CPU* target, uint32_t command, uint32_t destination) noexcept nogil:
+cdef bint is_target(CPU* sender, CPU* target, uint32_t command, uint32_t destination) noexcept nogil:
     cdef uint32_t shorthand = command & SHORTHAND
     if not apic_enabled(target):
         return False
     if shorthand == TO_SELF:
-        return target == cpu
+        return target == sender
     if shorthand == TO_ALL:
         return True
     if shorthand == TO_OTHERS:
-        return target != cpu
+        return target != sender
     return is_addressed(target, destination, command & ICR_LOGICAL != 0)
 
 
 cdef void send(CPU* cpu, uint32_t command) noexcept nogil:
     """A write to the ICR's low half."""
-    cdef RAM* ram = cpu.ram
     cdef uint32_t destination = apic_register(cpu, APIC_ICR_HIGH)[0] >> 24
     cdef uint32_t mode = command & LVT_MODE
+    if mode == INIT and not command & ICR_ASSERT and command & ICR_LEVEL:
+        return                      # the de-assert of old processors, without effect since the Pentium 4
+    if command & 0xFF < 16 and (mode == FIXED or mode == LOWEST_PRIORITY):
+        report_error(cpu, SEND_ILLEGAL_VECTOR)
+        return
+    distribute(cpu.ram, cpu, command & ~<uint32_t>ICR_LEVEL, destination)       # between processors all are edges
+
+
+cdef int send_message(RAM* ram, uint32_t address, uint32_t data) noexcept nogil:
+    """A message-signalled interrupt, from any thread: how many processors accept it (SDM vol. 3, 11.11)."""
+    cdef uint32_t command = data & (0xFF | LVT_MODE | ICR_LEVEL)
+    if command & LVT_MODE == STARTUP:
+        return 0                    # reserved here
+    if command & LVT_MODE == FIXED and address & MESSAGE_REDIRECTED:
+        command |= LOWEST_PRIORITY
+    if address & MESSAGE_LOGICAL:
+        command |= ICR_LOGICAL
+    return distribute(ram, NULL, command, address >> 12 & 0xFF)
+
+
+cdef int distribute(RAM* ram, CPU* sender, uint32_t command, uint32_t destination) noexcept nogil:
+    """A message to whom it is for, `command` as in the ICR's low half; how many accept it."""
+    cdef uint32_t mode = command & LVT_MODE
     cdef uint32_t vector = command & 0xFF
+    cdef bint level = command & ICR_LEVEL != 0
+    cdef int accepted = 0
     cdef CPU* chosen = NULL
     cdef CPU* target
     cdef uint32_t index
-    if mode == INIT and not command & ICR_ASSERT and command & ICR_LEVEL:
-        return                      # the de-assert of old processors, without effect since the Pentium 4
-    if vector < 16 and (mode == FIXED or mode == LOWEST_PRIORITY):
-        report_error(cpu, SEND_ILLEGAL_VECTOR)
-        return
     for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
         target = ram.vcpus[index]
-        if target == NULL or not target.owned or not is_target(cpu, target, command, destination):
+        if target == NULL or not target.owned or not is_target(sender, target, command, destination):
             continue
         if mode != LOWEST_PRIORITY:
-            note_message(target, cpu, mode, vector)
-            accept(target, mode, vector)
+            note_message(target, sender, mode, vector)
+            accepted += accept(target, mode, vector, level)
         elif apic_software_enabled(target) and (
                 chosen == NULL or processor_priority(target) < processor_priority(chosen)):
             chosen = target
     if chosen != NULL:
-        note_message(chosen, cpu, mode, vector)
-        accept(chosen, mode, vector)
+        note_message(chosen, sender, mode, vector)
+        accepted += accept(chosen, mode, vector, level)
+    return accepted
 
 
 # The registers.
@@ -233,12 +264,6 @@ cdef void write_spurious(CPU* cpu, uint32_t value) noexcept nogil:
     if was_enabled and not value & SVR_ENABLED:
         for offset in range(APIC_LVT_TIMER, APIC_LVT_ERROR + 1, 0x10):
             apic_register(cpu, offset)[0] |= LVT_MASKED
-
-
-cdef void end_interrupt(CPU* cpu) noexcept nogil:
-    cdef int vector = highest(cpu.apic.isr)
-    if vector >= 0:
-        atomic_and(&cpu.apic.isr[vector >> 6], ~(<uint64_t>1 << (vector & 63)))
 
 
 cdef void apic_write(CPU* cpu, uint32_t offset, uint32_t value) noexcept nogil:

@@ -50,7 +50,7 @@ cdef void notice_timer(CPU* cpu) noexcept nogil:
     if likely(not timer_is_due(cpu)):
         return
     if not entry & LVT_MASKED and apic_software_enabled(cpu):
-        request_vector(cpu, entry & 0xFF)
+        request_vector(cpu, entry & 0xFF, False)
     if cpu.apic.timer_period:
         # Periods that went by unseen are one interrupt, as the bit in IRR would have it.
         late = guest_time(cpu) - cpu.apic.timer_at

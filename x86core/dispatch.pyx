@@ -6,7 +6,7 @@ from x86core.blocks cimport block_find, drop_modified, jump_hash, set_stale_hand
 from x86core.block_building cimport build_block, build_partial, set_breakpoint_handler
 from x86core.events cimport deliver_debug_trap, deliver_external_interrupt, deliver_fault, deliver_nmi
 from x86core.guest_debug cimport adopt_debug, begin_alone, is_passed, take_watch_hit
-from x86core.interrupts cimport interrupt_pending, take_interrupt
+from x86core.interrupts cimport eoi_pending, interrupt_pending, take_interrupt, tell_eoi, window_requested
 from x86core.intrinsics cimport DEAD_COUNT, atomic_exchange, atomic_load, atomic_or, atomic_store, frame_address
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
 from x86core.opcodes cimport handlers
@@ -138,12 +138,13 @@ cdef int attend(CPU* cpu) noexcept nogil:
         # An instruction waits for the answer of a device, or has it: it is finished before anything else.
         cpu.stop_at = cpu.retired + 1
         return EXIT_LIMIT if limit_reached(cpu) else EXIT_NONE
+    if eoi_pending(cpu):
+        return tell_eoi(cpu)
     if cpu.nmi_pending and not cpu.nmi_blocked and not undisturbed:
         cpu.nmi_pending = False
         cpu.nmi_blocked = True
         reason = deliver_nmi(cpu)
-    elif cpu.eflags & FLAG_IF and not undisturbed and (
-            interrupt_pending(cpu) or cpu.run.request_interrupt_window):
+    elif cpu.eflags & FLAG_IF and not undisturbed and (interrupt_pending(cpu) or window_requested(cpu)):
         if cpu.shadow == cpu.retired:
             cpu.stop_at = cpu.retired + 1
             return EXIT_LIMIT if limit_reached(cpu) else EXIT_NONE

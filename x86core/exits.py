@@ -19,6 +19,7 @@ EXIT_SHUTDOWN: Final = 8
 EXIT_FAIL_ENTRY: Final = 9
 EXIT_INTR: Final = 10
 EXIT_INTERNAL_ERROR: Final = 17
+EXIT_IOAPIC_EOI: Final = 26
 EXIT_MWAIT: Final = 38
 
 #: The instruction limit given to `run` is spent. Ours, outside KVM's range.

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from x86core.attention cimport park
 from x86core.clock cimport guest_time
 from x86core.flags cimport carries_from
+from x86core.interrupts cimport eoi_pending, tell_eoi, window_requested
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_exchange, atomic_load, atomic_store, spin_pause
 from x86core.lifecycle cimport accept_start
 from x86core.monitor cimport monitor_arm, monitor_disarm, monitor_wait_begin, monitor_wait_end
@@ -210,8 +211,15 @@ cdef int wait_for_interrupt(CPU* cpu) noexcept nogil:
 
 
 cdef int leave_halted(CPU* cpu) noexcept nogil:
-    """Somebody wrote to kvm_run what ends a run(), and may have taken it back; the vCPU stays HALTED."""
-    if cpu.run.request_interrupt_window and cpu.eflags & FLAG_IF and not cpu.run.immediate_exit:
+    """The VMM is to be told of an EOI, or has written to kvm_run what ends a run(); the vCPU stays HALTED.
+
+    The VMM may have taken back what it wrote.
+    """
+    if cpu.run.immediate_exit:
+        return EXIT_INTR
+    if eoi_pending(cpu):
+        return tell_eoi(cpu)
+    if window_requested(cpu) and cpu.eflags & FLAG_IF:
         return EXIT_IRQ_WINDOW_OPEN
     return EXIT_INTR
 
@@ -373,5 +381,7 @@ cdef int wait_for_start(CPU* cpu) noexcept nogil:
         count_wait(cpu, WAIT_START, began, WAKE_START)
         return EXIT_AGAIN
     count_wait(cpu, WAIT_START, began, kick_or_request(cpu))
+    if eoi_pending(cpu):
+        return tell_eoi(cpu)
     atomic_and(&cpu.attention, ~<uint32_t>ATTENTION_KICK)
     return EXIT_INTR

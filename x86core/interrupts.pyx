@@ -10,7 +10,7 @@ from x86core.apic_registers cimport (APIC_LVT_ERROR, APIC_LVT_LINT0, APIC_LVT_TI
                                      apic_register)
 from x86core.clock cimport guest_time
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_or, leading_zeros64, likely
-from x86core.state cimport CPU
+from x86core.state cimport CPU, EXIT_IOAPIC_EOI
 
 
 cdef int highest(const void* vectors) noexcept nogil:
@@ -78,12 +78,20 @@ cdef int apic_candidate(CPU* cpu, int timer) noexcept nogil:
     return vector
 
 
+cdef bint accepts_external(CPU* cpu) noexcept nogil:
+    """Whether LINT0 lets the VMM's interrupts in."""
+    cdef uint32_t entry = apic_register(cpu, APIC_LVT_LINT0)[0]
+    return not apic_enabled(cpu) or not entry & LVT_MASKED and entry & LVT_MODE == LVT_EXTINT
+
+
+cdef bint window_requested(CPU* cpu) noexcept nogil:
+    """Whether the VMM has an interrupt that it acknowledges only when it would be taken, and LINT0 lets it in."""
+    return cpu.run.request_interrupt_window and accepts_external(cpu)
+
+
 cdef int external_candidate(CPU* cpu) noexcept nogil:
     """The VMM's highest vector; -1 when there is none, or LINT0 does not let it in."""
-    cdef uint32_t entry = apic_register(cpu, APIC_LVT_LINT0)[0]
-    if apic_enabled(cpu) and (entry & LVT_MASKED or entry & LVT_MODE != LVT_EXTINT):
-        return -1
-    return highest(cpu.interrupts)
+    return highest(cpu.interrupts) if accepts_external(cpu) else -1
 
 
 cdef bint interrupt_pending(CPU* cpu) noexcept nogil:
@@ -97,19 +105,53 @@ cdef int pending_vector(CPU* cpu) noexcept nogil:
     return vector if vector >= 0 else apic_candidate(cpu, due_timer_vector(cpu))
 
 
-cdef void request_vector(CPU* cpu, uint32_t vector) noexcept nogil:
-    """Set a bit of IRR. Whoever does so at another vCPU posts it behind that. Vectors below 16 are errors."""
+cdef bint request_vector(CPU* cpu, uint32_t vector, bint level) noexcept nogil:
+    """Set a bit of IRR, and in TMR whether it is a level. Whoever does so at another vCPU posts it behind that.
+
+    Vectors below 16 are errors; False for them.
+    """
+    cdef uint64_t bit = <uint64_t>1 << (vector & 63)
     if vector < 16:
         report_error(cpu, RECEIVE_ILLEGAL_VECTOR)
+        return False
+    if level:                       # before it can be taken, and ended
+        atomic_or(&cpu.apic.tmr[vector >> 6], bit)
     else:
-        atomic_or(&cpu.apic.irr[vector >> 6], <uint64_t>1 << (vector & 63))
+        atomic_and(&cpu.apic.tmr[vector >> 6], ~bit)
+    atomic_or(&cpu.apic.irr[vector >> 6], bit)
+    return True
 
 
 cdef void report_error(CPU* cpu, uint32_t error) noexcept nogil:
     """Note it for ESR; the first of its kind since a write to that register interrupts, if LVT error lets it."""
     cdef uint32_t entry = apic_register(cpu, APIC_LVT_ERROR)[0]
     if not atomic_or(&cpu.apic.errors, error) & error and not entry & LVT_MASKED and entry & 0xFF >= 16:
-        request_vector(cpu, entry & 0xFF)
+        request_vector(cpu, entry & 0xFF, False)
+
+
+cdef void end_interrupt(CPU* cpu) noexcept nogil:
+    """A write to EOI. Of a level the VMM is told, whose I/O APIC waits for it."""
+    cdef int vector = highest(cpu.apic.isr)
+    cdef uint64_t bit
+    if vector < 0:
+        return
+    bit = <uint64_t>1 << (vector & 63)
+    atomic_and(&cpu.apic.isr[vector >> 6], ~bit)
+    if atomic_load(&cpu.apic.tmr[vector >> 6]) & bit:
+        atomic_or(&cpu.apic.eoi[vector >> 6], bit)
+
+
+cdef bint eoi_pending(CPU* cpu) noexcept nogil:
+    """Whether the VMM is to be told of an EOI."""
+    return highest(cpu.apic.eoi) >= 0
+
+
+cdef int tell_eoi(CPU* cpu) noexcept nogil:
+    """Leave with one of the EOIs that the VMM is to be told of."""
+    cdef int vector = highest(cpu.apic.eoi)
+    atomic_and(&cpu.apic.eoi[vector >> 6], ~(<uint64_t>1 << (vector & 63)))
+    cpu.run.exit.eoi.vector = vector
+    return EXIT_IOAPIC_EOI
 
 
 cdef int take_interrupt(CPU* cpu) noexcept nogil:

@@ -121,7 +121,7 @@ cdef void reset_cpu(CPU* cpu) noexcept:
     cpu.last_event = -1
     atomic_and(&cpu.attention, ATTENTION_KICK)      # a kick is never lost
     for number in range(4):
-        cpu.interrupts[number] = 0
+        cpu.interrupts[number] = cpu.apic.eoi[number] = 0
     cpu.poll_window[0] = cpu.poll_window[1] = 0
     memset(&cpu.stats, 0, sizeof(cpu.stats))
     flush_blocks(cpu)

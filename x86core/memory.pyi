@@ -36,6 +36,13 @@ class Memory:
         """
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from a physical address. Raises ValueError outside RAM."""
+    def signal_msi(self, address: int, data: int) -> int:
+        """Send the local APICs a message-signalled interrupt, from any thread; how many accept it.
+
+        Address and data are as in a PCI function's capability (SDM vol. 3, 11.11). An edge, or with bit 15 of the
+        data a level: its EOI leaves run() with EXIT_IOAPIC_EOI. Delivery modes are fixed, lowest priority, NMI and
+        INIT; nobody accepts another. Raises ValueError unless the address begins with FEEh and both fit 32 bits.
+        """
     def view(self) -> NDArray[np.uint8]:
         """A read-only array of uint8 over RAM, shape (size,), without a copy.
 

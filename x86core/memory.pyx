@@ -9,6 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
+from x86core.apic cimport send_message
 from x86core.attention cimport request
 from x86core.blocks cimport blocks_destroy, drop_page
 from x86core.guest_debug cimport forget_debug
@@ -216,6 +217,20 @@ cdef class Memory:
         """`size` bytes from a physical address. Raises ValueError outside RAM."""
         self._check(address, size)
         return (<char*>self.ram.bytes)[<uint64_t>address:<uint64_t>address + <uint64_t>size]
+
+    def signal_msi(self, address, data):
+        """Send the local APICs a message-signalled interrupt, from any thread; how many accept it.
+
+        Address and data are as in a PCI function's capability (SDM vol. 3, 11.11). An edge, or with bit 15 of the
+        data a level: its EOI leaves run() with EXIT_IOAPIC_EOI. Delivery modes are fixed, lowest priority, NMI and
+        INIT; nobody accepts another. Raises ValueError unless the address begins with FEEh and both fit 32 bits.
+        """
+        address, data = index_of(address), index_of(data)
+        if not 0xFEE00000 <= address <= 0xFEEFFFFF:
+            raise ValueError(f"messages to local APICs go to FEE00000h..FEEFFFFFh, not to {address:#x}")
+        if not 0 <= data <= 0xFFFFFFFF:
+            raise ValueError(f"the data of a message are 32 bits, not {data:#x}")
+        return send_message(self.ram, address, data)
 
     def view(self):
         """A read-only array of uint8 over RAM, shape (size,), without a copy.

@@ -56,5 +56,8 @@ class RunArea(Registers):
     def mmio_is_write(self) -> int: ...
     mmio_data: int
     @property
+    def eoi_vector(self) -> int:
+        """The vector that EXIT_IOAPIC_EOI tells the end of."""
+    @property
     def internal_error(self) -> int:
         """Suberror of EXIT_INTERNAL_ERROR: 1 when there is no RAM to fetch instructions from."""

@@ -233,6 +233,11 @@ cdef class RunArea(Registers):
         (<uint64_t*>self.cpu.run.exit.mmio.data)[0] = doubleword(value)
 
     @property
+    def eoi_vector(self):
+        """The vector that EXIT_IOAPIC_EOI tells the end of."""
+        return self.cpu.run.exit.eoi.vector
+
+    @property
     def internal_error(self):
         """Suberror of EXIT_INTERNAL_ERROR: 1 when there is no RAM to fetch instructions from."""
         return self.cpu.run.exit.internal.suberror

@@ -5,7 +5,7 @@ May be asked from any thread; the answer is exact while the vCPU is outside the 
 from libc.stdint cimport int64_t, uint64_t
 
 from x86core.clock cimport guest_time
-from x86core.interrupts cimport interrupt_pending, timer_interrupt_at
+from x86core.interrupts cimport eoi_pending, interrupt_pending, timer_interrupt_at, window_requested
 from x86core.intrinsics cimport NO_LIMIT, atomic_load
 from x86core.state cimport (ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, FLAG_IF,
                             MONITOR_SCANNED, MONITOR_STATE, MONITOR_WAITING, MP_STATE_HALTED, MP_STATE_RUNNABLE,
@@ -30,13 +30,14 @@ cdef bint is_waiting_state(CPU* cpu) noexcept nogil:
 cdef bint is_runnable(CPU* cpu) noexcept nogil:
     """Whether run() would go on in the guest, or leave it, instead of waiting."""
     cdef uint64_t attention = atomic_load(&cpu.attention)
-    if not is_waiting_state(cpu) or attention & ATTENTION_KICK or cpu.run.immediate_exit:
+    cdef bint masked_interrupts_count = cpu.in_mwait and cpu.masked_interrupts_wake
+    if not is_waiting_state(cpu) or attention & ATTENTION_KICK or cpu.run.immediate_exit or eoi_pending(cpu):
         return True
     if cpu.mp_state != MP_STATE_RUNNABLE and cpu.mp_state != MP_STATE_HALTED:
         return attention & (ATTENTION_INIT | ATTENTION_SIPI) != 0
-    if event_pending(cpu, cpu.in_mwait and cpu.masked_interrupts_wake):
+    if event_pending(cpu, masked_interrupts_count):
         return True
-    if cpu.run.request_interrupt_window and cpu.eflags & FLAG_IF:
+    if window_requested(cpu) and (masked_interrupts_count or cpu.eflags & FLAG_IF):
         return True
     return cpu.in_mwait and mwait_is_over(cpu)
 

@@ -6,7 +6,7 @@ from x86core.dispatch cimport enter
 from x86core.guest_debug cimport adopt_debug, describe_debug_exit
 from x86core.idle cimport enter_guest, leave_guest, resume_wait
 from x86core.intrinsics cimport atomic_load, atomic_store, frame_address
-from x86core.interrupts cimport interrupt_pending
+from x86core.interrupts cimport accepts_external, eoi_pending, interrupt_pending, window_requested
 from x86core.lifecycle cimport accept_start
 from x86core.runnable cimport is_waiting_state
 from x86core.scan cimport scan_monitors
@@ -59,7 +59,7 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
         enter_guest(cpu)
         # After the exchange in enter_guest: what was asked for before stop_at was raised is seen here.
         if (atomic_load(&cpu.attention) or cpu.nmi_pending or cpu.eflags & FLAG_TF or cpu.trap_at == cpu.retired
-                or interrupt_pending(cpu) or cpu.run.request_interrupt_window or cpu.watch_hit):
+                or interrupt_pending(cpu) or eoi_pending(cpu) or window_requested(cpu) or cpu.watch_hit):
             atomic_store(&cpu.stop_at, 0)
             accept_start(cpu)
         reason = resume_wait(cpu) if is_waiting_state(cpu) else EXIT_NONE
@@ -107,4 +107,4 @@ cdef void note_exit(CPU* cpu, int reason) noexcept nogil:
     cpu.run.exit_reason = reason
     cpu.run.if_flag = cpu.eflags & FLAG_IF != 0
     cpu.run.ready_for_interrupt_injection = (
-        cpu.run.if_flag and cpu.shadow != cpu.retired and not interrupt_pending(cpu))
+        cpu.run.if_flag and cpu.shadow != cpu.retired and accepts_external(cpu) and not interrupt_pending(cpu))

@@ -4,7 +4,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from x86core.state cimport CPU, REPLAY_ENTRIES, SEGMENTS, KvmRun, Statistics
 
 cdef enum:
-    SAVED_VERSION = 1
+    SAVED_VERSION = 2
 
 ctypedef packed struct SavedSegment:
     uint32_t base
@@ -74,6 +74,7 @@ ctypedef packed struct SavedVCPU:
     uint64_t irr[4]
     uint64_t isr[4]
     uint64_t tmr[4]
+    uint64_t eoi[4]
     uint32_t errors
     int64_t timer_at
     int64_t timer_period

@@ -108,6 +108,7 @@ cdef void save_apic(CPU* cpu, SavedVCPU* saved) noexcept:
     memcpy(saved.irr, cpu.apic.irr, sizeof(saved.irr))
     memcpy(saved.isr, cpu.apic.isr, sizeof(saved.isr))
     memcpy(saved.tmr, cpu.apic.tmr, sizeof(saved.tmr))
+    memcpy(saved.eoi, cpu.apic.eoi, sizeof(saved.eoi))
     saved.errors = cpu.apic.errors
     saved.timer_at = cpu.apic.timer_at
     saved.timer_period = cpu.apic.timer_period
@@ -219,6 +220,7 @@ cdef void restore_apic(CPU* cpu, const SavedVCPU* saved) noexcept:
     memcpy(cpu.apic.irr, saved.irr, sizeof(saved.irr))
     memcpy(cpu.apic.isr, saved.isr, sizeof(saved.isr))
     memcpy(cpu.apic.tmr, saved.tmr, sizeof(saved.tmr))
+    memcpy(cpu.apic.eoi, saved.eoi, sizeof(saved.eoi))
     cpu.apic.errors = saved.errors
     atomic_store(&cpu.apic.timer_at, saved.timer_at)
     cpu.apic.timer_period = saved.timer_period

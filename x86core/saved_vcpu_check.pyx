@@ -155,6 +155,7 @@ cdef int check_apic(CPU* cpu, const SavedVCPU* saved) except -1:
     need(saved.apic_registers[APIC_DFR >> 4] | 0xF0000000U == 0xFFFFFFFFU, "bits 27:0 of DFR are not all 1")
     only_bits("IRR", saved.irr[0] & 0xFFFF, 0)
     only_bits("ISR", saved.isr[0] & 0xFFFF, 0)
+    only_bits("EOIs", saved.eoi[0] & 0xFFFF, 0)
     only_bits("APIC errors", saved.errors, 0xFF)
     within("APIC timer's deadline", saved.timer_at, 0, NO_LIMIT)
     within("APIC timer's period", saved.timer_period, 0, 0xFFFFFFFF * 128)

@@ -109,11 +109,15 @@ ctypedef struct KvmRunDebug:    # struct kvm_debug_exit_arch
     uint64_t dr6
     uint64_t dr7
 
+ctypedef struct KvmRunEOI:
+    uint8_t vector
+
 cdef union KvmRunUnion:
     KvmRunIO io
     KvmRunDebug debug
     KvmRunMMIO mmio
     KvmRunInternal internal
+    KvmRunEOI eoi
     uint8_t padding[256]
 
 ctypedef struct KvmRun:
@@ -216,7 +220,8 @@ ctypedef struct APIC:
     uint32_t registers[64]      # by offset / 16; those that are more than a number stand below
     uint64_t irr[4]             # any thread sets bits
     uint64_t isr[4]
-    uint64_t tmr[4]
+    uint64_t tmr[4]             # as those of irr
+    uint64_t eoi[4]             # levels that were ended, of which the VMM is to be told
     uint32_t errors             # since ESR was last written
     int64_t timer_at            # guest time at which the timer is due; NO_LIMIT: never
     int64_t timer_period        # nanoseconds; 0 in one-shot mode

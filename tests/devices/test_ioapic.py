@@ -16,9 +16,14 @@ NMI, INIT, EXTINT = 4 << 8, 5 << 8, 7 << 8
 class Board:
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.ioapic = IOAPIC(self.messages.append)
+        self.accepts = True
+        self.ioapic = IOAPIC(self.deliver)
         self.map = MemoryMap()
         self.map.attach(self.ioapic)
+
+    def deliver(self, message: Message) -> bool:
+        self.messages.append(message)
+        return self.accepts
 
     def write(self, register: int, value: int) -> None:
         self.map.store(BASE, 4, register)
@@ -165,13 +170,48 @@ def test_other_deliveries_are_edges_whatever_the_entry_says(mode: int) -> None:
     assert not board.read(0x1E) & REMOTE_IRR
 
 
+def test_a_level_that_nobody_accepts_waits_for_no_eoi() -> None:
+    board = Board()
+    board.accepts = False
+    board.route(9, LEVEL | 0x39)
+    board.ioapic.set_line(9, True)
+    assert board.vectors() == [0x39]
+    assert not board.read(0x22) & REMOTE_IRR
+    board.accepts = True
+    board.ioapic.set_line(9, False)
+    board.ioapic.set_line(9, True)
+    assert board.vectors() == [0x39]
+    assert board.read(0x22) & REMOTE_IRR
+
+
+@pytest.mark.parametrize(
+    ("message", "address", "data"),
+    [
+        (Message(0, logical=False, mode=0, vector=0x31, level=False), 0xFEE00000, 0x4031),
+        (Message(0xA5, logical=True, mode=1, vector=0xFE, level=True), 0xFEEA5004, 0xC1FE),
+        (Message(0xFF, logical=False, mode=4, vector=0, level=False), 0xFEEFF000, 0x4400),
+    ],
+)
+def test_as_a_message_signalled_interrupt(message: Message, address: int, data: int) -> None:
+    assert (message.address, message.data) == (address, data)
+
+
+@pytest.mark.parametrize(("mode", "reaches"), [(0, False), (NMI, True), (INIT, True)])
+def test_what_no_processor_can_hold_off(mode: int, reaches: bool) -> None:
+    board = Board()
+    board.route(3, mode | MASKED)
+    assert not board.ioapic.reaches_masked
+    board.route(3, mode)
+    assert board.ioapic.reaches_masked == reaches
+
+
 def test_it_answers_in_its_region_alone() -> None:
     board = Board()
     assert board.map.load(BASE - 4, 4) == 0xFFFF_FFFF
     assert board.map.load(BASE + 0x1000, 2) == 0xFFFF
     board.map.store(BASE + 0x1000, 4, 1)
     with pytest.raises(ValueError, match="address 0xfec00000 is taken"):
-        board.map.attach(IOAPIC(board.messages.append))
+        board.map.attach(IOAPIC(board.deliver))
 
 
 @given(

@@ -40,8 +40,12 @@ class Board:
             self.map,
             self.vcpu,
             output=self.sent.extend,
-            deliver=self.messages.append,
+            deliver=self.deliver,
         )
+
+    def deliver(self, message: Message) -> bool:
+        self.messages.append(message)
+        return True
 
     def write(self, port: int, *values: int) -> None:
         for value in values:

@@ -9,6 +9,17 @@ from collections import Counter
 import pytest
 
 import x86core as x86
+from tests.apic.local_apic import (
+    APIC_BASE,
+    ENABLED,
+    LVT_LINT0,
+    MASKED,
+    PAGE,
+    SVR,
+    enabled,
+    write,
+    wrmsr,
+)
 from tests.idle.support import (
     HLT_LOOP,
     HLT_WAITS,
@@ -18,10 +29,23 @@ from tests.idle.support import (
     VECTOR,
     looping,
     mwait_guest,
+    readable,
     set_hlt,
     set_mwait,
 )
-from tests.support import DATA, FLAG_IF, PATIENCE, Running, flat32, run, wait_until
+from tests.support import (
+    CODE,
+    DATA,
+    FLAG_IF,
+    PATIENCE,
+    Running,
+    flat32,
+    run,
+    wait_until,
+    waiter,
+)
+
+EXTINT = 0x700
 
 
 @pytest.mark.parametrize("name", HLT_WAITS)
@@ -146,3 +170,80 @@ def test_immediate_exit_set_and_cleared_is_never_taken_for_a_window() -> None:
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert set(reasons) == {x86.EXIT_INTR}, reasons
+
+
+# LINT0: an interrupt that it does not let in opens no window (KVM's kvm_apic_accept_pic_intr).
+
+
+@pytest.mark.parametrize("entry", [MASKED | EXTINT, 0x45])
+def test_while_lint0_is_closed_no_window_opens(entry: int) -> None:
+    vcpu = enabled("sti; again: jmp again")
+    write(vcpu, LVT_LINT0, entry)
+    vcpu.request_interrupt_window = 1
+    assert vcpu.run(1000) == x86.EXIT_LIMIT
+    assert vcpu.kvm_run["ready_for_interrupt_injection"] == 0
+    write(vcpu, LVT_LINT0, EXTINT)
+    assert run(vcpu) == "EXIT_IRQ_WINDOW_OPEN"
+    assert vcpu.kvm_run["ready_for_interrupt_injection"] == 1
+
+
+def test_a_guest_that_opens_lint0_leaves_at_once() -> None:
+    vcpu = enabled("sti; mov [edi], eax; again: jmp again")
+    write(vcpu, LVT_LINT0, MASKED | EXTINT)
+    vcpu.edi, vcpu.eax = PAGE + LVT_LINT0, EXTINT
+    vcpu.request_interrupt_window = 1
+    assert run(vcpu) == "EXIT_IRQ_WINDOW_OPEN"
+    assert vcpu.eip == CODE + 3
+
+
+@pytest.mark.parametrize("name", HLT_WAITS)
+def test_a_halted_vcpu_sleeps_on_while_lint0_is_closed(name: str) -> None:
+    vcpu = enabled(HLT_LOOP)
+    write(vcpu, LVT_LINT0, MASKED | EXTINT)
+    set_hlt(vcpu, name)
+    with Running(vcpu) as running:
+        running.asleep("hlt")
+        vcpu.request_interrupt_window = 1
+        time.sleep(SETTLE)
+        assert vcpu.waiting == "hlt"
+        assert not readable(vcpu.wake_fd)
+
+
+def test_without_an_apic_the_window_is_that_of_if_alone() -> None:
+    vcpu = enabled("sti; again: jmp again")
+    write(vcpu, LVT_LINT0, MASKED)
+    wrmsr(vcpu, APIC_BASE, PAGE)
+    vcpu.request_interrupt_window = 1
+    assert run(vcpu) == "EXIT_IRQ_WINDOW_OPEN"
+
+
+# MWAIT with ECX[0] = 1 wakes for a masked interrupt; one that the VMM holds back is such, too.
+
+
+@pytest.mark.parametrize("name", MWAIT_WAITS)
+def test_it_ends_an_mwait_that_masked_interrupts_wake(name: str) -> None:
+    """The guest goes on with interrupts off; the window opens once it allows them."""
+    vcpu = waiter("cli", extensions=1)
+    set_mwait(vcpu, name)
+    with Running(vcpu) as running:
+        running.asleep("mwait")
+        vcpu.request_interrupt_window = 1
+        assert running.exit() == "EXIT_HLT"
+    assert not vcpu.eflags & FLAG_IF
+    vcpu.mp_state = x86.MP_STATE_RUNNABLE
+    vcpu.memory.write(vcpu.eip, b"\xfb\x90\xf4")  # STI; NOP; HLT
+    assert run(vcpu) == "EXIT_IRQ_WINDOW_OPEN"
+
+
+@pytest.mark.parametrize(("extensions", "entry"), [(0, EXTINT), (1, MASKED | EXTINT)])
+def test_it_leaves_other_mwaits_alone(extensions: int, entry: int) -> None:
+    for name in MWAIT_WAITS:
+        vcpu = waiter("cli", extensions=extensions)
+        write(vcpu, SVR, ENABLED | 0xFF)
+        write(vcpu, LVT_LINT0, entry)
+        set_mwait(vcpu, name)
+        with Running(vcpu) as running:
+            running.asleep("mwait")
+            vcpu.request_interrupt_window = 1
+            time.sleep(SETTLE)
+            assert vcpu.waiting == "mwait", name

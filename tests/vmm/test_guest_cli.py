@@ -47,6 +47,7 @@ def test_info_says_what_is_not_there(tmp_path: Path) -> None:
     assert "floppy image, 1,474,560 bytes" in text
     assert "starts in real mode at 0000:7C00, EDX 00000000" in text
     assert "INT 13h" in text
+    assert "of memory, and a PC's devices" in text
 
 
 def test_info_of_a_shipped_guest() -> None:
@@ -66,6 +67,7 @@ def test_info_as_json(tmp_path: Path) -> None:
         "mode": "protected",
         "start": {"eip": 0x10000C, "registers": {"eax": 0x2BADB002}},
         "memory": 0x102000,
+        "devices": "pc",
         "segments": [{"address": 0x100000, "size": 0x2000, "offset": 84, "length": 64}],
     }
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from vmm import Machine, Outcome
+from vmm.console import ScriptConsole
 from vmm.loader import shipped_guests
 
 
 def test_which_there_are() -> None:
-    assert {"hello", "idle", "pair", "protected"} <= set(shipped_guests())
+    assert {"hello", "idle", "pair", "protected", "serial"} <= set(shipped_guests())
 
 
 def test_hello() -> None:
@@ -41,3 +42,14 @@ def test_idle_sleeps_until_it_is_interrupted() -> None:
     assert result.outcome is Outcome.TIMEOUT
     assert result.vcpus[0].waiting == "hlt"
     assert result.console == ""
+
+
+def test_serial() -> None:
+    lines = b"".join(b"line %d\r" % number for number in range(200))
+    console = ScriptConsole([(b"ends.\n", b"Hello, World\r"), (b"WORLD\n", lines + b"\4")])
+    result = Machine.load("serial", devices="pc", serial=console).run(timeout=10)
+    assert (result.outcome, result.exit_code) == (Outcome.EXIT_PORT, 0)
+    said, echoed, *more, farewell = result.console.splitlines()
+    assert (said, echoed) == ("Say something; Ctrl-D ends.", "HELLO, WORLD")
+    assert more == [*(f"LINE {number}" for number in range(200)), ""]
+    assert farewell.startswith("Good-bye after ")

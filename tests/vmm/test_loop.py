@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from vmm import Outcome, WorkQueue, idle_policy, kvm
-from vmm.devices import Ports
+from vmm.board import Board
+from vmm.clock import VirtualClock
 from vmm.loop import Loop, location
 from x86core import VCPU, Memory
 
@@ -42,11 +43,21 @@ class Ended(list[tuple[Outcome, str, int | None]]):
 
 def loop_over(vcpu: Any) -> tuple[Loop, Ended]:
     ended = Ended()
-    ended.loop = Loop(cast("VCPU", vcpu), idle_policy(), Ports(), WorkQueue(), ended)
+    board = Board(VirtualClock(), cast("VCPU", vcpu), len)
+    ended.loop = Loop(cast("VCPU", vcpu), idle_policy(), board, WorkQueue(), ended)
     return ended.loop, ended
 
 
-@pytest.mark.parametrize(("reason", "name"), [(kvm.KVM_EXIT_DEBUG, "EXIT_DEBUG"), (99, "99")])
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [
+        (kvm.KVM_EXIT_DEBUG, "EXIT_DEBUG"),
+        (99, "99"),
+        # Only the devices of a PC ask for these two.
+        (kvm.KVM_EXIT_IRQ_WINDOW_OPEN, "EXIT_IRQ_WINDOW_OPEN"),
+        (kvm.KVM_EXIT_IOAPIC_EOI, "EXIT_IOAPIC_EOI"),
+    ],
+)
 def test_an_exit_that_it_does_not_know_is_counted_and_reported(reason: int, name: str) -> None:
     loop, ended = loop_over(ForcedExits(reason))
     loop.run()

@@ -100,7 +100,8 @@ def _lines(guest: Guest) -> Iterator[str]:
     )
     yield f"{guest.path}: {guest.format}, {guest.size:,} bytes"
     yield f"starts in {guest.start}{registers}"
-    yield f"needs {guest.memory // 1024}K of memory"
+    needs = ", and a PC's devices" if guest.devices == "pc" else ""
+    yield f"needs {guest.memory // 1024}K of memory{needs}"
     for segment in guest.segments:
         zeros = segment.size - segment.length
         yield (

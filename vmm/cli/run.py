@@ -10,9 +10,11 @@ import click
 from click.core import ParameterSource
 
 from vmm.asm import AssemblyError
+from vmm.board import DEVICES_CHOICES
 from vmm.cli.gdb import debugged, gdb_option
 from vmm.cpuid import FEATURE_CHOICES
 from vmm.gdb import Debugger
+from vmm.guest_io import guest_output, serial_input
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import NEEDS, LoadError, Needs
 from vmm.machine import CLOCK_CHOICES, MOST_INSTRUCTIONS, START_CHOICES, Machine
@@ -27,6 +29,7 @@ from x86core import MAX_VCPUS, MOST_TURN
 #: The process status for each way to end; for the exit port it is the byte that the guest wrote.
 STATUS = {
     Outcome.ALL_HALTED: 0,
+    Outcome.RESET: 0,
     Outcome.SHUTDOWN: 3,
     Outcome.INTERNAL_ERROR: 3,
     Outcome.TIMEOUT: 124,
@@ -99,6 +102,27 @@ def _explain(choices: dict[str, Choice]) -> str:
     multiple=True,
     metavar="'FILE [ARGUMENTS]'",
     help="A file to load beside a Multiboot kernel, which gets the whole text. Repeatable.",
+)
+@click.option(
+    "--devices",
+    type=click.Choice(DEVICES_CHOICES),
+    help="Devices beside debug console and exit port: none, or pc = serial port, timer, interrupt"
+    " controllers, clock, reset.  [default: pc for a boot sector, floppy image or Multiboot kernel,"
+    " and for serial; else none]",
+)
+@click.option(
+    "--input",
+    "input_path",
+    metavar="FILE",
+    help="Send FILE to the serial port; - is standard input. A terminal is put into raw mode, and"
+    " Ctrl-A X leaves.  [default: none; - for serial]",
+)
+@click.option(
+    "--output",
+    "output_path",
+    metavar="FILE",
+    help="Write what the guest prints, on the debug console and the serial port, to FILE."
+    "  [default: standard output]",
 )
 @click.option(
     "--tick",
@@ -195,6 +219,9 @@ def run(
     at: str | None,
     append: str,
     modules: tuple[str, ...],
+    devices: str | None,
+    input_path: str | None,
+    output_path: str | None,
     tick: float | None,
     clock: str,
     turn: int,
@@ -214,17 +241,18 @@ def run(
     """Run GUEST: source (.S, or .asm with nasm), a flat image (.bin), a boot sector or floppy
     image, an ELF32 executable, a Multiboot kernel, or the name of a shipped guest.
 
-    What the guest prints on port 0xE9 goes to stdout as it comes, a summary to stderr at the end.
+    What the guest prints on port 0xE9 or the serial port goes to stdout as it comes, a summary to
+    stderr at the end.
 
     \b
     Exit status:
       the byte that the guest wrote to the exit port 0xF4, so 0 when it wrote 0
-        0  every started vCPU is halted with interrupts off
+        0  every started vCPU is halted with interrupts off, or the guest reset its machine
         2  misuse, or GUEST cannot be loaded
         3  triple fault, or no memory to fetch code from
       124  timeout
       125  instruction limit
-      130  Ctrl-C
+      130  Ctrl-C, or Ctrl-A X at a terminal that is the guest's
 
     \b
     Examples:
@@ -241,12 +269,18 @@ def run(
       python -m vmm run --restore half-way
       python -m vmm run boot.bin --gdb 1234
       python -m vmm run pair --timeout 2 --stats --timeline pair.json
+      python -m vmm run serial --devices pc --input notes.txt --output answers.txt
       python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
     """
+    needs = NEEDS.get(guest or "", Needs())
     debugger = Debugger() if gdb is not None else None
     try:
-        with stdout_of(context):
-            views = Views(stats, timeline, None if as_json else to_stdout)
+        with (
+            stdout_of(context),
+            serial_input(context, input_path or needs.input, script=clock == "virtual") as serial,
+            guest_output(context, output_path, None if as_json else to_stdout) as output,
+        ):
+            views = Views(stats, timeline, output)
             if restore is not None:
                 _only_with_guest(context)
                 machine = Machine.restore(
@@ -258,7 +292,6 @@ def run(
             elif guest is None:
                 raise click.UsageError("Missing argument 'GUEST', or --restore FILE.", context)
             else:
-                needs = NEEDS.get(guest, Needs())
                 machine = Machine.load(
                     guest,
                     memory,
@@ -270,6 +303,8 @@ def run(
                     modules=modules,
                     start=needs.start if start is None else start,
                     features=features,
+                    devices=needs.devices if devices is None else devices,
+                    serial=serial,
                     tick=needs.tick if tick is None else tick,
                     clock=clock,
                     turn=turn,
@@ -279,6 +314,10 @@ def run(
                     measure=stats,
                     observers=views.observers,
                     debugger=debugger,
+                )
+            if save is not None and machine.board.pc is not None:
+                raise LoadError(
+                    "a machine with the devices of a PC cannot be saved: run it with --devices none"
                 )
             with debugged(gdb, debugger) as finish:
                 result = machine.run(timeout, max_instructions)
@@ -329,7 +368,16 @@ def summary(result: Result) -> str:
 
 
 #: What may stand beside --restore: how long to run, and what to do with the result.
-_BESIDE_RESTORE = {"restore", "save", "max_instructions", "timeout", "as_json", "stats", "timeline"}
+_BESIDE_RESTORE = {
+    "restore",
+    "save",
+    "max_instructions",
+    "timeout",
+    "as_json",
+    "stats",
+    "timeline",
+    "output_path",
+}
 
 
 def _only_with_guest(context: click.Context) -> None:

@@ -29,6 +29,9 @@ _LOGICAL = 1 << 11
 _READ_ONLY = _REMOTE_IRR | 1 << 12
 _RESERVED = 0x00FF_FFFF_FFFE_0000
 
+#: Where messages to local APICs go.
+_MESSAGES = 0xFEE00000
+
 #: Delivery modes. The first two are ended by an EOI; the others are edges whatever the entry says.
 FIXED, LOWEST_PRIORITY, SMI, NMI, INIT, EXTINT = 0, 1, 2, 4, 5, 7
 
@@ -42,21 +45,38 @@ class Message(NamedTuple):
     vector: int
     level: bool
 
+    @property
+    def address(self) -> int:
+        """Where it is stored as a message-signalled interrupt (SDM vol. 3, 11.11)."""
+        return _MESSAGES | self.destination << 12 | self.logical << 2
+
+    @property
+    def data(self) -> int:
+        """What is stored there. All are asserted: the end of a level is no message."""
+        return self.level << 15 | 1 << 14 | self.mode << 8 | self.vector
+
 
 class IOAPIC(Saved):
-    """`deliver` is given each message. The local APICs tell of EOIs by `end_of_interrupt`."""
+    """`deliver` is given each message, and says whether a local APIC has accepted it. They tell of
+    EOIs by `end_of_interrupt`.
+    """
 
     region = range(IOAPIC_ADDRESS, IOAPIC_ADDRESS + 0x1000)
 
     saved = ("_id", "_arbitration_id", "_select", "_lines", "_table")
 
-    def __init__(self, deliver: Callable[[Message], object]) -> None:
+    def __init__(self, deliver: Callable[[Message], bool]) -> None:
         self._deliver = deliver
         self._id = 0
         self._arbitration_id = 0
         self._select = 0
         self._lines = 0
         self._table = [_MASKED] * LINES
+
+    @property
+    def reaches_masked(self) -> bool:
+        """Whether a line is to send what no processor can hold off: NMI or INIT."""
+        return any(not entry & _MASKED and _mode(entry) in (NMI, INIT) for entry in self._table)
 
     def set_line(self, line: int, asserted: bool) -> None:
         """Drive an input, high for asserted."""
@@ -137,11 +157,13 @@ class IOAPIC(Saved):
         """Send the level of a line unless it is masked, or the last one has not been ended yet."""
         entry = self._table[line]
         if self._is_active(line) and not entry & (_MASKED | _REMOTE_IRR):
+            # Before it is sent: its end may be told while it is. One that nobody takes has none.
             self._table[line] |= _REMOTE_IRR
-            self._send(entry)
+            if not self._send(entry):
+                self._table[line] &= ~_REMOTE_IRR
 
-    def _send(self, entry: int) -> None:
-        self._deliver(
+    def _send(self, entry: int) -> bool:
+        return self._deliver(
             Message(
                 destination=entry >> 56,
                 logical=bool(entry & _LOGICAL),

@@ -46,7 +46,7 @@ class PC(Saved):
         vcpu: VCPU,
         *,
         output: Callable[[bytes], object],
-        deliver: Callable[[Message], object] | None = None,
+        deliver: Callable[[Message], bool] | None = None,
     ) -> None:
         self._clock = clock
         self._vcpu = vcpu
@@ -74,6 +74,18 @@ class PC(Saved):
         with self._clock.lock:
             if self.pic.intr:
                 self._vcpu.interrupt(self.pic.acknowledge())
+
+    def end_of_interrupt(self, vector: int) -> None:
+        """A vCPU has left with KVM_EXIT_IOAPIC_EOI."""
+        with self._clock.lock:
+            if self.ioapic is not None:
+                self.ioapic.end_of_interrupt(vector)
+
+    @property
+    def reaches_masked(self) -> bool:
+        """Whether a device may send what no processor can hold off."""
+        with self._clock.lock:
+            return self.ioapic is not None and self.ioapic.reaches_masked
 
     def _set_intr(self, asserted: bool) -> None:
         self._vcpu.request_interrupt_window = asserted

@@ -107,12 +107,19 @@ class Guest:
         """Multiboot starts vCPU 0 alone: the others wait for its start-up IPI."""
         return self.format is Format.MULTIBOOT
 
+    @property
+    def devices(self) -> str:
+        """What it may expect: a PC, if it is what a PC's firmware or boot loader would start."""
+        started_by_a_pc = (Format.BOOT_SECTOR, Format.FLOPPY, Format.MULTIBOOT)
+        return "pc" if self.format in started_by_a_pc else "none"
+
     def as_dict(self) -> dict[str, Any]:
         """The same in types that JSON knows; all numbers are bytes, addresses or registers."""
         return asdict(self) | {
             "path": str(self.path),
             "mode": self.mode,
             "memory": self.memory,
+            "devices": self.devices,
         }
 
 

@@ -18,6 +18,8 @@ class Needs:
 
     vcpus: int = 1
     start: str = "all"
+    devices: str | None = None  # what its format may expect
+    input: str | None = None
     tick: float = 0
 
 
@@ -25,6 +27,7 @@ class Needs:
 NEEDS = {
     "idle": Needs(tick=10),
     "pair": Needs(vcpus=2),
+    "serial": Needs(devices="pc", input="-"),
     "smp": Needs(vcpus=4, start="bootstrap"),
 }
 

@@ -1,7 +1,7 @@
 """CLC STC CMC LAHF SAHF SALC CLD STD CLI STI, and what is no instruction: #UD, #GP for its length."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from x86core.interrupts cimport interrupt_pending
+from x86core.interrupts cimport interrupt_pending, window_requested
 from x86core.flags cimport arithmetic_flags, carries_from, result_from
 from x86core.intrinsics cimport atomic_store
 from x86core.operands cimport *
@@ -68,7 +68,7 @@ cdef inline int sti(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
     if not cpu.eflags & FLAG_IF:
         cpu.eflags |= FLAG_IF
         cpu.shadow = cpu.retired - insn.remaining + 1
-        if interrupt_pending(cpu) or cpu.run.request_interrupt_window:
+        if interrupt_pending(cpu) or window_requested(cpu):
             atomic_store(&cpu.stop_at, 0)
     return next(cpu, insn, result, carries, carry)
 
