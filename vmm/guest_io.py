@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +29,12 @@ def serial_input(
     elif path == "-":
         if sys.stdin is None:
             raise click.UsageError("standard input is closed: give a file to --input", context)
-        yield _console(context, sys.stdin.fileno(), script)
+        try:
+            source = sys.stdin.fileno()
+        except io.UnsupportedOperation:  # something in memory stands for it
+            yield ScriptConsole([(b"", sys.stdin.buffer.read())])
+        else:
+            yield _console(context, source, script)
     else:
         try:
             file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed below

@@ -15,8 +15,8 @@ from vmm.loader import NEEDS, LoadError, shipped_guests, source_of, summary_of
 ENDING = sorted(set(shipped_guests()) - {"pair"})
 
 
-def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["examples", *arguments])
+def invoke(*arguments: str, typed: str = "") -> Result:
+    return CliRunner().invoke(cli, ["examples", *arguments], input=typed)
 
 
 def test_the_list_has_every_guest_with_what_it_shows() -> None:
@@ -61,7 +61,7 @@ def test_show_prints_the_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENDING)
 def test_run(name: str) -> None:
-    result = invoke("run", name, "--timeout", "60")
+    result = invoke("run", name, "--timeout", "60", typed="typed\4")
     assert result.exit_code == 0, result.stderr
     assert result.stdout
 

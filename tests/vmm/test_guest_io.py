@@ -44,6 +44,19 @@ def test_files(tmp_path: Path) -> None:
     assert b"ONE\nTWO\n" in (tmp_path / "output").read_bytes()
 
 
+def test_a_file_with_virtual_time(tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(b"one\n\4")
+    done = run("--input", str(tmp_path / "input"), "--clock", "virtual")
+    assert (done.returncode, b"ONE\n" in done.stdout) == (0, True)
+
+
+def test_what_virtual_time_and_files_do_not_go_with() -> None:
+    terminal = Terminal("--clock", "virtual")
+    status, message = terminal.end()
+    assert (status, b"cannot come from a terminal" in message) == (2, True)
+    assert "cannot be saved" in error(run("--input", os.devnull, "--save", os.devnull))
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing" / "file")
     assert f"cannot read {missing}: No such file" in error(run("--input", missing))

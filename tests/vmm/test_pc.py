@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from tests.support import PATIENCE
 from tests.vmm.conftest import WriteGuest
 from tests.vmm.pc_guests import EXIT, IDLES, on, pic, run
-from vmm import LoadError, Machine, Outcome
+from vmm import LoadError, Machine, Outcome, Result
 from vmm.clock import WallClock
-from vmm.console import ScriptConsole
+from vmm.console import ScriptConsole, StreamConsole
+from vmm.snapshot import SnapshotError
 
 
 @pytest.mark.parametrize("hertz", [100, 500])
@@ -196,3 +198,30 @@ def test_a_flood_of_output_is_kept_in_part(guest: WriteGuest) -> None:
 
 def test_the_wall_clock_is_the_default() -> None:
     assert isinstance(Machine().board.clock, WallClock)
+
+
+def test_with_virtual_time_every_run_is_alike() -> None:
+    """Serial interrupts and the timer's ticks come at their instructions."""
+
+    def result() -> Result:
+        console = ScriptConsole([(b"ends.\n", b"hello\n"), (b"HELLO\n", b"world\n")])
+        machine = Machine.load("serial", devices="pc", serial=console, clock="virtual")
+        return machine.run(timeout=PATIENCE)
+
+    first, second = result(), result()
+    assert first.outcome is Outcome.EXIT_PORT
+    assert "HELLO\nWORLD\n\nGood-bye after 500 ticks." in first.console
+    assert first.guest_ns is not None
+    assert 5e9 < first.guest_ns < 5.1e9, "five seconds of silence"
+    assert (first.trace_hash, first.console) == (second.trace_hash, second.console)
+
+
+def test_with_virtual_time_input_is_a_script() -> None:
+    with pytest.raises(LoadError, match="ScriptConsole"):
+        Machine(devices="pc", serial=StreamConsole(0), clock="virtual")
+
+
+def test_such_a_machine_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="with the devices of a PC cannot be saved"):
+        Machine(devices="pc").save(tmp_path / "machine")
+    assert not list(tmp_path.iterdir())
