@@ -2,7 +2,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from x86core.clock cimport guest_time
 from x86core.intrinsics cimport unlikely
-from x86core.state cimport CPU, RECORD_ENTRY, RECORD_EXIT, WaitKind, WakeReason
+from x86core.state cimport CPU, EXIT_INTR, RECORD_ENTRY, RECORD_EXIT, WaitKind, WakeReason
 
 cdef void write_note(CPU* target, CPU* agent, WakeReason cause, uint32_t vector) noexcept nogil
 cdef void write_wait(CPU* cpu, WaitKind kind, int64_t began, int64_t ended, int64_t polled,
@@ -46,4 +46,5 @@ cdef inline void end_run(CPU* cpu, int reason) noexcept nogil:
     if unlikely(cpu.timed or cpu.recorder != NULL):
         cpu.stats.run_ns += cpu.left_at - cpu.entered_at
         if cpu.recorder != NULL:
-            write_crossing(cpu, RECORD_EXIT, reason, cpu.left_at)
+            # A signal handler that raises ends a run() that has no reason of its own.
+            write_crossing(cpu, RECORD_EXIT, reason if reason >= 0 else EXIT_INTR, cpu.left_at)

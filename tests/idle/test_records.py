@@ -9,7 +9,15 @@ import pytest
 from numpy.typing import NDArray
 
 import x86core as x86
-from tests.idle.support import HLT_LOOP, HLT_WAITS, MWAIT_LOOP, VECTOR, looping, mwait_guest
+from tests.idle.support import (
+    HLT_LOOP,
+    HLT_WAITS,
+    MWAIT_LOOP,
+    VECTOR,
+    leave_by_signal,
+    looping,
+    mwait_guest,
+)
 from tests.support import DATA, NMI, RAM, Running, delivered, flat32, wait_until
 
 #: Room for so many that nobody has taken.
@@ -227,6 +235,16 @@ def test_entries_and_exits() -> None:
     assert set(records["detail"][1::2]) == {x86.EXIT_IO}
     assert (np.diff(records["begin"]) >= 0).all()
     assert (records["begin"] == records["end"]).all()
+
+
+def test_a_run_that_a_signal_handler_ends() -> None:
+    vcpu = looping(HLT_LOOP)
+    vcpu.recorded = True
+    leave_by_signal(vcpu)
+    records = vcpu.take_records()
+    assert list(records["kind"]) == [x86.RECORD_ENTRY, x86.RECORD_EXIT], "the wait goes on"
+    assert records["detail"][1] == x86.EXIT_INTR
+    assert vcpu.waiting_since is not None
 
 
 def test_what_finds_no_room_is_counted() -> None:
