@@ -69,8 +69,7 @@ def restore_machine(machine: Machine, snapshot: Snapshot) -> None:
     if isinstance(machine.runner, InTurn) and isinstance(machine.ticker, VirtualTicker):
         turns = _get(description, "turns", dict)
         _integer(turns, "time", _MOST_TIME)
-        machine.ticker.deadline = None
-        machine.clock.advance(time)
+        machine.clock.begin_at(time)
         machine.ticker.deadline = _next_tick(description, time, ticks=machine.tick != 0)
         machine.runner.turns.restore(turns)
     else:
