@@ -20,6 +20,9 @@ NOT_SAVED = {
         exception error_code stop_at limit_at chunks chunks_at location in_run delivered_at
         deliveries park_nanoseconds soft_stop_at parked position delivering store_physical
         store_watched store_kind stack_top""",
+    "it is the debugger's, who sets it anew": """
+        debug debug_next alone watch_hit watch_address debug_cause debug_address debug_seen_at
+        debug_seen block_interrupts""",
     "it belongs to the host, or to the object": """
         zero wake_lock notify notified wake_fd wake_event wake_timer wake_timer_at owned
         stack_depth recorder recorder_memory timed entered_at left_at""",
