@@ -79,6 +79,17 @@ class Clock(ABC):
         self._timers.append(timer)
         return timer
 
+    def begin_at(self, time: int) -> None:
+        """Have it be `time`, of a machine that is restored; no timer has a deadline then."""
+        with self.lock:
+            for timer in self._timers:
+                timer.cancel()
+            self._set_time(time)
+
+    @abstractmethod
+    def _set_time(self, time: int) -> None:
+        """Go on from `time`; the lock is held."""
+
     @property
     def next_deadline(self) -> int | None:
         """The earliest deadline, None when there is none."""
@@ -119,6 +130,9 @@ class VirtualClock(Clock):
                 self._now = max(self._now, timer.deadline or 0)
                 timer.fire()
             self._now = time
+
+    def _set_time(self, time: int) -> None:
+        self._now = time
 
     def _deadline_set(self, deadline: int) -> None:
         """Nobody sleeps until it comes."""
@@ -163,6 +177,9 @@ class WallClock(Clock):
             self._closing = True
             self._changed.notify()
         self._thread.join()
+
+    def _set_time(self, time: int) -> None:
+        self._zero = monotonic_ns() - time
 
     def _deadline_set(self, deadline: int) -> None:
         if self._wakes_at is None or deadline < self._wakes_at:

@@ -80,8 +80,7 @@ def restore_machine(machine: Machine, snapshot: Snapshot) -> None:
     ):
         turns = _get(description, "turns", dict)
         _integer(turns, "time", _MOST_TIME)
-        machine.ticker.deadline = None
-        clock.advance(time)
+        clock.begin_at(time)
         machine.ticker.deadline = _next_tick(description, time, ticks=machine.tick != 0)
         machine.runner.turns.restore(turns)
     else:

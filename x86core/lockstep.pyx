@@ -13,7 +13,7 @@ from x86core.clock cimport guest_time, set_virtual_time
 from x86core.flags cimport get_eflags
 from x86core.intrinsics cimport NO_LIMIT, atomic_exchange, atomic_load, atomic_store
 from x86core.recording cimport record_exit
-from x86core.runnable cimport next_deadline
+from x86core.runnable cimport is_runnable, next_deadline
 from x86core.running cimport complete_access, enter_once, may_enter, note_exit
 from x86core.state cimport (CPU, EXIT_DEBUG, EXIT_FAIL_ENTRY, EXIT_IDLE, EXIT_INTR, EXIT_LIMIT, EXIT_SIGNAL,
                             MAX_VCPUS)
@@ -190,6 +190,12 @@ cdef class Lockstep:
             if self.position == 0 and self.left == self.turn and self.round_at >= until:
                 self.show_time()
                 return EXIT_LIMIT
+            if self.position == 0 and self.left == self.turn and self.all_wait():
+                # The round begins at the deadline itself, wherever a run was stopped before.
+                deadline = self.first_deadline()
+                if deadline != NO_LIMIT and deadline > self.round_at:
+                    self.round_at = min(deadline, until)
+                    continue
             while self.position < self.count:
                 if self.unchecked >= SLICE_INSTRUCTIONS:
                     return EXIT_SIGNAL
@@ -220,15 +226,23 @@ cdef class Lockstep:
         for number in range(self.count):
             set_virtual_time(self.cpus[number], self.round_at)
 
-    cdef bint goes_on(self, CPU* cpu) noexcept nogil:
-        """Whether who waits has a deadline before its turn is over; then the turn goes on there.
+    cdef bint all_wait(self) noexcept nogil:
+        """At the beginning of a round: whether nobody would go on now."""
+        cdef CPU* cpu
+        cdef int number
+        for number in range(self.count):
+            cpu = self.cpus[number]
+            set_virtual_time(cpu, self.round_at)
+            if is_runnable(cpu):
+                return False
+        return True
 
-        Not while nobody has run in this round: if nobody does, the next one begins at the first deadline.
-        """
+    cdef bint goes_on(self, CPU* cpu) noexcept nogil:
+        """Whether who waits has a deadline before its turn is over; then the turn goes on there."""
         cdef int64_t now = guest_time(cpu)
         cdef int64_t deadline = next_deadline(cpu)
         cdef int64_t skipped            # instructions
-        if not self.active or deadline <= now or deadline == NO_LIMIT:
+        if deadline <= now or deadline == NO_LIMIT:
             return False
         skipped = (deadline - now + cpu.ram.instruction_ns - 1) // cpu.ram.instruction_ns
         if skipped >= self.left:

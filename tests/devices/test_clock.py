@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from tests.support import PATIENCE, wait_until
-from vmm.clock import SHORTEST_REST, VirtualClock, WallClock
+from vmm.clock import SHORTEST_REST, Clock, VirtualClock, WallClock
 
 
 def test_virtual_time_moves_by_advance_alone() -> None:
@@ -160,3 +160,14 @@ def test_a_callback_that_raises_is_told() -> None:
         timer.at(0)
         wait_until(lambda: bool(failures), "the failure")
     assert isinstance(failures[0], ZeroDivisionError)
+
+
+@pytest.mark.parametrize("clock", [VirtualClock(), WallClock()])
+def test_a_restored_machine_begins_at_its_time_without_deadlines(clock: Clock) -> None:
+    calls: list[int] = []
+    timer = clock.timer(lambda: calls.append(clock.now()))
+    timer.at(clock.now() + 10**15)
+    clock.begin_at(10**18)
+    assert 10**18 <= clock.now() < 10**18 + 10**12
+    assert clock.next_deadline is None
+    assert calls == []

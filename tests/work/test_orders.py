@@ -15,7 +15,8 @@ from typing import cast
 import pytest
 
 from vmm import Outcome, VCPUExecutor, idle_policy, kvm
-from vmm.devices import Ports
+from vmm.board import Board
+from vmm.clock import VirtualClock
 from vmm.loop import Loop
 from x86core import VCPU
 
@@ -54,7 +55,10 @@ class Scene:
     def __init__(self, waiting: str) -> None:
         self.executor = VCPUExecutor()
         self.vcpu = NotingVCPU(waiting)
-        self.loop = Loop(cast("VCPU", self.vcpu), idle_policy(), Ports(), self.executor, self.never)
+        self.board = Board(VirtualClock(), cast("VCPU", self.vcpu), lambda data: None)
+        self.loop = Loop(
+            cast("VCPU", self.vcpu), idle_policy(), self.board, self.executor, self.never
+        )
         self.executor.attach(self.loop)
         self.done = 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vmm.devices.saved import Saved
+from vmm.devices.saved import Saved, limits
 
 IOAPIC_ADDRESS = 0xFEC00000
 LINES = 24
@@ -64,6 +64,7 @@ class IOAPIC(Saved):
     region = range(IOAPIC_ADDRESS, IOAPIC_ADDRESS + 0x1000)
 
     saved = ("_id", "_arbitration_id", "_select", "_lines", "_table")
+    most = limits(_id=0xF, _arbitration_id=0xF, _lines=(1 << LINES) - 1, _table=(1 << 64) - 1)
 
     def __init__(self, deliver: Callable[[Message], bool]) -> None:
         self._deliver = deliver

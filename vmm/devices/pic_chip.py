@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vmm.devices.saved import Saved
+from vmm.devices.saved import Saved, limits
 
 #: The request that stands for one that was withdrawn before it was acknowledged.
 DEFAULT_LEVEL = 7
@@ -56,6 +56,8 @@ class Chip(Saved):
         "_reads_in_service",
         "_polled",
     )
+    most = limits(base=0xF8, _lowest=7, _identity=7, _words_to_come=4)
+    longest = limits(_words_to_come=3)
 
     def __init__(self, output: Callable[[bool], object], *, master: bool) -> None:
         self._output = output

@@ -11,7 +11,7 @@ from vmm.clock import Clock
 from vmm.devices.line import Line
 from vmm.devices.pit_counter import Counter
 from vmm.devices.ports import OPEN_BUS
-from vmm.devices.saved import Saved, State
+from vmm.devices.saved import MOST_TIME, Saved, State, limits
 
 PIT_IRQ = 0
 
@@ -36,6 +36,7 @@ class PIT(Saved):
     ports = (*range(0x40, 0x44), _SYSTEM_CONTROL)
 
     saved = ("_counters", "_system_control", "_rises_seen")
+    most = limits(_rises_seen=MOST_TIME)
 
     def __init__(self, clock: Clock, irq: Line) -> None:
         self._clock = clock

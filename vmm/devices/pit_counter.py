@@ -6,7 +6,7 @@ Source: Intel 8254 data sheet, "Mode Definitions" and "Operation Common to All M
 
 from __future__ import annotations
 
-from vmm.devices.saved import Saved
+from vmm.devices.saved import MOST_TIME, Saved, limits
 
 #: RW bits of a control word: which bytes of a count are written and read.
 _LOW_BYTE, _HIGH_BYTE, _BOTH_BYTES = 1, 2, 3
@@ -46,6 +46,15 @@ class Counter(Saved):
         "out",
         "rises",
     )
+    most = limits(
+        _pulse=MOST_TIME,
+        _control=0x3F,
+        _count_register=0xFFFF,
+        _value=-(1 << 17),
+        _latched_count=0xFFFF,
+        rises=MOST_TIME,
+    )
+    optional = frozenset({"_low_byte", "_latched_count", "_latched_status"})
 
     def __init__(self, gate: bool) -> None:
         self._pulse = 0

@@ -35,6 +35,7 @@ class KeyboardController(Saved):
     ports = (_DATA, _COMMAND)
 
     saved = ("_output", "_awaits_output_port")
+    optional = frozenset({"_output"})
 
     def __init__(self) -> None:
         self._output: int | None = None

@@ -12,7 +12,7 @@ from vmm.clock import NANOSECONDS, Clock
 from vmm.devices import rtc_calendar as calendar
 from vmm.devices.line import Line
 from vmm.devices.ports import OPEN_BUS
-from vmm.devices.saved import Saved, State
+from vmm.devices.saved import MOST_TIME, Saved, State, limits
 
 RTC_IRQ = 8
 
@@ -55,6 +55,7 @@ class RTC(Saved):
     ports = (_INDEX, _DATA)
 
     saved = ("_index", "_ram", "_flags", "_origin", "_seconds", "_periods")
+    most = limits(_index=0x7F, _origin=-MOST_TIME, _seconds=MOST_TIME, _periods=MOST_TIME)
 
     def __init__(self, clock: Clock, irq: Line, memory: int) -> None:
         self._clock = clock

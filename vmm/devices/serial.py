@@ -14,7 +14,7 @@ from enum import IntEnum
 
 from vmm.clock import NANOSECONDS, Clock
 from vmm.devices.line import Line
-from vmm.devices.saved import Saved
+from vmm.devices.saved import MOST_TIME, Saved, limits
 from vmm.devices.serial_receiver import BREAK, FRAMING, Receiver
 
 COM1, COM1_IRQ = 0x3F8, 4
@@ -92,6 +92,7 @@ class Serial(Saved):
         "_active_at",
         "_emptied",
     )
+    most = limits(_divisor=0xFFFF, _trigger_level=14, _active_at=MOST_TIME)
 
     def __init__(
         self, clock: Clock, irq: Line, output: Callable[[bytes], object], base: int = COM1

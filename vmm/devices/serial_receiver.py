@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmm.devices.saved import Saved
+from vmm.devices.saved import Saved, limits
 
 FIFO_SIZE = 16
 
@@ -18,6 +18,8 @@ class Receiver(Saved):
     """Holds one byte, or as a FIFO sixteen."""
 
     saved = ("is_fifo", "errors", "_bytes", "_waiting")
+    most = limits(_bytes=0xFFFF)
+    longest = limits(_bytes=FIFO_SIZE, _waiting=WAITING_ROOM)
 
     def __init__(self) -> None:
         self.is_fifo = False
