@@ -177,7 +177,7 @@ def test_in_real_mode_addresses_are_linear() -> None:
     vcpu.set_guest_debug([CODE + 1])
     assert run(vcpu) == "EXIT_DEBUG"
     assert (vcpu.eip, vcpu.debug_exit) == (1, ("breakpoint", CODE + 1))
-    assert vcpu.kvm_run["debug"]["pc"] == CODE + 1
+    assert vcpu.kvm_run["debug"]["arch"]["pc"] == CODE + 1
 
 
 def test_code_that_is_written_anew_keeps_it() -> None:
@@ -247,14 +247,14 @@ def test_kvm_run_says_what_debug_registers_would() -> None:
     vcpu = flat32("nop; nop; nop; hlt")
     vcpu.set_guest_debug([CODE, CODE + 2])
     assert run(vcpu) == "EXIT_DEBUG"
-    debug = vcpu.kvm_run["debug"]
+    debug = vcpu.kvm_run["debug"]["arch"]
     fields = [int(debug[name]) for name in ("exception", "pc", "dr6", "dr7")]
     assert fields == [1, CODE, 0xFFFF0FF1, 0x40A]
     assert run(vcpu) == "EXIT_DEBUG"
-    assert vcpu.kvm_run["debug"]["dr6"] == 0xFFFF0FF2
+    assert vcpu.kvm_run["debug"]["arch"]["dr6"] == 0xFFFF0FF2
     vcpu.single_step = True
     assert run(vcpu) == "EXIT_DEBUG"
-    assert vcpu.kvm_run["debug"]["dr6"] == 0xFFFF4FF0
+    assert vcpu.kvm_run["debug"]["arch"]["dr6"] == 0xFFFF4FF0
 
 
 def test_as_many_as_there_may_be() -> None:

@@ -256,7 +256,7 @@ def test_a_kick_beside_it_is_not_lost() -> None:
 def test_kvm_run_says_what_debug_registers_would() -> None:
     vcpu = watched("mov [ebx], eax", (DATA + 64, 1, WRITE), (DATA, 4, WRITE), (DATA, 8, READ))
     assert run(vcpu) == "EXIT_DEBUG"
-    debug = vcpu.kvm_run["debug"]
+    debug = vcpu.kvm_run["debug"]["arch"]
     fields = [int(debug[name]) for name in ("exception", "pc", "dr6")]
     assert fields == [1, CODE + 2, 0xFFFF0FF2]
     # G0-G2; R/W and LEN: a byte written, a doubleword written, a quadword accessed.

@@ -23,7 +23,8 @@ from vmm.work.task import NEVER, Priority, Task, TaskState, Work
 #: What a step is taken to cost when time is given from outside, in ns.
 STEP_NS: Final = 10_000
 
-#: Told, by who did it, of a task's name and when a piece of it began and ended, in ns of the clock.
+#: Is told of each piece of work: the task's name, and when that began and ended, in ns of the
+#: host's monotonic clock; on the thread that did it.
 Observer = Callable[[str, int, int], object]
 
 
@@ -264,7 +265,8 @@ class Executor(ABC):
 
     def _run(self, task: Task, until: int, time: Time, server: Server | None) -> None:
         """Call a task, or resume it until the slice is over. It is never left RUNNING."""
-        begin = now = time.now()
+        began_ns = monotonic_ns() if self.observers else 0
+        now = time.now()
         high = task.priority is Priority.HIGH
         final: TaskState | None = None
         try:
@@ -295,7 +297,7 @@ class Executor(ABC):
         finally:
             # Without an end it belongs to whoever takes it next, perhaps by now.
             for observer in self.observers:
-                observer(task.name, begin, now)
+                observer(task.name, began_ns, monotonic_ns())
             if final is not None:
                 self._account.ended(task, final, now)
                 self._queue.finish(task, final)
