@@ -291,6 +291,8 @@ class Executor(ABC):
                     final = TaskState.CANCELLED if task.cancelling else TaskState.CLOSED
                 break
         except BaseException as error:  # whatever it is, the guest does not stop for it
+            if final is None:  # the step has raised, and took its time all the same
+                now = time.step()
             final, task.error = TaskState.FAILED, error
             if isinstance(error, KeyboardInterrupt):  # of a scheduler on the main thread
                 raise
