@@ -240,11 +240,14 @@ class Machine:
         cls,
         path: str | Path,
         *,
+        serial: Console | None = None,
         console: Callable[[bytes], object] | None = None,
         measure: bool = False,
         observers: Sequence[Observer] = (),
     ) -> Self:
         """A machine that goes on where the saved one was; in virtual time, bit for bit.
+
+        `serial` brings the input that the guest has not had yet.
 
         Raises SnapshotError when the file cannot be read, is damaged, of another version, or holds
         no machine.
@@ -253,6 +256,7 @@ class Machine:
         try:
             machine = cls(
                 **constructor_arguments(snapshot),
+                serial=serial,
                 console=console,
                 measure=measure,
                 observers=observers,

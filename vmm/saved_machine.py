@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vmm.clock import VirtualClock
 from vmm.idle import IdlePolicy
 from vmm.lockstep import InTurn
 from vmm.loop import Loop
-from vmm.snapshot import PAGE_SIZE, Snapshot, SnapshotError, used_pages, write_pages
+from vmm.snapshot import PAGE_SIZE, Snapshot, used_pages, write_pages
 from vmm.tick import VirtualTicker
 
 if TYPE_CHECKING:
@@ -25,18 +24,17 @@ _COUNT = 1 << 64
 
 
 def save_machine(machine: Machine) -> Snapshot:
-    """Everything of a machine that does not run. Deferred work is not: it is code of the VMM's.
-
-    Raises SnapshotError for a machine with the devices of a PC.
-    """
-    if machine.board.pc is not None:
-        raise SnapshotError("a machine with the devices of a PC cannot be saved: leave them out")
+    """Everything of a machine that does not run. Deferred work is not: it is code of the VMM's."""
     runner = machine.runner
+    # The devices first: on wall time none of them is behind the time that is noted.
+    devices = None if machine.board.pc is None else machine.board.pc.save()
     virtual = isinstance(runner, InTurn)
     description: dict[str, Any] = {
         "memory": machine.memory.size,
         "features": list(machine.vcpus[0].features),
         "clock": "virtual" if virtual else "wall",
+        "devices": devices,
+        "device_time": machine.clock.now(),
         "time": machine.clock.now() if virtual else machine.memory.time,
         "tick": machine.tick,
         "loops": [_save_loop(loop) for loop in machine.loops],
@@ -57,6 +55,7 @@ def constructor_arguments(snapshot: Snapshot) -> dict[str, Any]:
         "vcpus": len(snapshot.vcpus),
         "features": [str(name) for name in _get(description, "features", list)],
         "tick": _get(description, "tick", float | int),
+        "devices": "none" if description.get("devices") is None else "pc",
         "clock": clock,
     }
     if clock == "virtual":
@@ -72,19 +71,17 @@ def restore_machine(machine: Machine, snapshot: Snapshot) -> None:
         raise ValueError(f"page {snapshot.numbers[-1]} is not in RAM")
     write_pages(machine.memory, snapshot)
     time = _integer(description, "time", _MOST_TIME)
-    clock = machine.clock
-    if (
-        isinstance(machine.runner, InTurn)
-        and isinstance(machine.ticker, VirtualTicker)
-        and isinstance(clock, VirtualClock)
-    ):
+    machine.clock.begin_at(_integer(description, "device_time", _MOST_TIME))
+    if isinstance(machine.runner, InTurn) and isinstance(machine.ticker, VirtualTicker):
         turns = _get(description, "turns", dict)
         _integer(turns, "time", _MOST_TIME)
-        clock.begin_at(time)
         machine.ticker.deadline = _next_tick(description, time, ticks=machine.tick != 0)
         machine.runner.turns.restore(turns)
     else:
         machine.memory.time = time
+    if machine.board.pc is not None:
+        machine.board.pc.restore(_get(description, "devices", dict))
+    # The vCPUs behind the devices, whose lines reach them while they are restored.
     loops = _get(description, "loops", list)
     if len(loops) != len(machine.loops):
         raise ValueError(f"it has {len(machine.loops)} vCPUs, and loops for {len(loops)}")

@@ -54,7 +54,6 @@ def test_what_virtual_time_and_files_do_not_go_with() -> None:
     terminal = Terminal("--clock", "virtual")
     status, message = terminal.end()
     assert (status, b"cannot come from a terminal" in message) == (2, True)
-    assert "cannot be saved" in error(run("--input", os.devnull, "--save", os.devnull))
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from tests.vmm.pc_guests import EXIT, IDLES, on, pic, run
 from vmm import LoadError, Machine, Outcome, Result
 from vmm.clock import WallClock
 from vmm.console import ScriptConsole, StreamConsole
-from vmm.snapshot import SnapshotError
 
 
 @pytest.mark.parametrize("hertz", [100, 500])
@@ -221,7 +220,29 @@ def test_with_virtual_time_input_is_a_script() -> None:
         Machine(devices="pc", serial=StreamConsole(0), clock="virtual")
 
 
-def test_such_a_machine_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(SnapshotError, match="with the devices of a PC cannot be saved"):
-        Machine(devices="pc").save(tmp_path / "machine")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("limit", [500, 2000, 5000])
+def test_saved_in_the_middle_it_goes_on_bit_for_bit(tmp_path: Path, limit: int) -> None:
+    """With what the guest has not had yet of its input still before it."""
+
+    def machine() -> Machine:
+        console = ScriptConsole([(b"", b"hello\nwhat a day\n")])
+        return Machine.load("serial", devices="pc", serial=console, clock="virtual")
+
+    whole = machine().run(timeout=PATIENCE)
+    first = machine()
+    head = first.run(PATIENCE, limit)
+    assert head.outcome is Outcome.INSTRUCTION_LIMIT
+    first.save(tmp_path / "saved")
+    tail = Machine.restore(tmp_path / "saved").run(PATIENCE)
+    assert (tail.trace_hash, tail.guest_ns) == (whole.trace_hash, whole.guest_ns)
+    assert head.console + tail.console == whole.console
+
+
+def test_on_wall_time_the_devices_go_on(tmp_path: Path) -> None:
+    first = Machine.load("serial", devices="pc")
+    assert first.run(timeout=0.5).outcome is Outcome.TIMEOUT
+    first.save(tmp_path / "saved")
+    second = Machine.restore(tmp_path / "saved", serial=ScriptConsole([(b"", b"hello\n\4")]))
+    result = second.run(timeout=PATIENCE)
+    assert result.outcome is Outcome.EXIT_PORT
+    assert "HELLO\n" in result.console

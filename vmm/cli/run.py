@@ -315,10 +315,6 @@ def run(
                     observers=views.observers,
                     debugger=debugger,
                 )
-            if save is not None and machine.board.pc is not None:
-                raise LoadError(
-                    "a machine with the devices of a PC cannot be saved: run it with --devices none"
-                )
             with debugged(gdb, debugger) as finish:
                 result = machine.run(timeout, max_instructions)
                 finish(status_of(result))
