@@ -180,11 +180,12 @@ def test_a_store_that_triggers_two_monitors_counts_twice(memory: x86.Memory) -> 
     """Once for each monitor; for the store itself there is write_faults."""
     sleepers = [mwait_guest("fault", memory=memory, index=index) for index in range(2)]
     writer = flat32(f"lock inc dword ptr [{DATA}]; hlt", memory=memory, index=2)
-    with Running(sleepers[0]) as first, Running(sleepers[1]) as second:
-        first.asleep("mwait")
-        second.asleep("mwait")
-        assert run(writer) == "EXIT_HLT"
-        assert (first.exit(), second.exit()) == ("EXIT_HLT", "EXIT_HLT")
+    with Running(sleepers[0]) as first:
+        first.asleep("mwait")  # before the other: in the guest it may answer no protection
+        with Running(sleepers[1]) as second:
+            second.asleep("mwait")
+            assert run(writer) == "EXIT_HLT"
+            assert (first.exit(), second.exit()) == ("EXIT_HLT", "EXIT_HLT")
     assert triggers(writer) == {"locked": 2}
     assert (writer.stats["write_faults"], writer.stats["false_faults"]) == (1, 0)
 

@@ -187,14 +187,15 @@ def test_scan_and_fault_on_one_page(memory: x86.Memory, visitor: x86.VCPU) -> No
     """The protection of the one triggers it and leaves the other to the entries."""
     scanning = mwait_guest("scan", memory=memory)
     faulting = mwait_guest("fault", memory=memory, index=1)
-    with Running(scanning) as first, Running(faulting) as second:
-        first.asleep("mwait")
-        second.asleep("mwait")
-        memory.write(DATA, b"\1")
-        assert second.exit() == "EXIT_HLT"
-        assert still_asleep(scanning)
-        enter(visitor)
-        assert first.exit() == "EXIT_HLT"
+    with Running(scanning) as first:
+        first.asleep("mwait")  # before the other: while it is in the guest it answers no protection
+        with Running(faulting) as second:
+            second.asleep("mwait")
+            memory.write(DATA, b"\1")
+            assert second.exit() == "EXIT_HLT"
+            assert still_asleep(scanning)
+            enter(visitor)
+            assert first.exit() == "EXIT_HLT"
 
 
 @pytest.mark.parametrize("mwait", ["fault", "adaptive", "passthrough", "timer", "nop"])
