@@ -167,11 +167,12 @@ def test_triggers_by_kind(memory: x86.Memory, store: str, kind: str) -> None:
 def test_triggers_by_the_host(memory: x86.Memory) -> None:
     """They are the memory's: every vCPU shows the same number."""
     sleepers = [mwait_guest("fault", memory=memory, index=index) for index in range(2)]
-    with Running(sleepers[0]) as first, Running(sleepers[1]) as second:
-        first.asleep("mwait")
-        second.asleep("mwait")
-        memory.write(DATA + 60, bytes(8))
-        assert (first.exit(), second.exit()) == ("EXIT_HLT", "EXIT_HLT")
+    with Running(sleepers[0]) as first:
+        first.asleep("mwait")  # before the other: in the guest it may answer no protection
+        with Running(sleepers[1]) as second:
+            second.asleep("mwait")
+            memory.write(DATA + 60, bytes(8))
+            assert (first.exit(), second.exit()) == ("EXIT_HLT", "EXIT_HLT")
     assert [vcpu.stats["monitor_triggers_host"] for vcpu in sleepers] == [2, 2]
     assert [triggers(vcpu) for vcpu in sleepers] == [{}, {}]
 
