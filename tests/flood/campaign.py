@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import random
+import subprocess
+import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from time import monotonic
 from tests.flood.guest import BODIES, image
 from vmm import Machine, Outcome
 from vmm.console import StreamConsole
+from vmm.seeing import Timeline
 
 BOOT_ADDRESS = 0x7C00
 _VCPUS = 2
@@ -89,6 +93,7 @@ class Findings:
     resident_first: int = 0
     resident_peak: int = 0
     seconds: float = 0.0
+    timeline_bytes: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -121,22 +126,39 @@ def _flood_once(name: str, seed: int, seconds: float, findings: Findings) -> Non
         findings.problems.append(f"guest {name}, seed {seed:#x}: {what}")
 
     before = _held()
-    began = monotonic()
-    try:
-        _run(name, seed, seconds, findings, problem)
-    except Exception as failure:
-        problem(f"the VMM failed: {failure!r}")
-    late = monotonic() - began - seconds
-    findings.latest_end = max(findings.latest_end, late)
-    if late > GRACE_SECONDS:
-        problem(f"it ended {late:.1f} s late")
-    gc.collect()  # a machine is a circle of references
-    if _held() != before:
-        problem("threads or file descriptors are left")
+    with tempfile.TemporaryDirectory() as folder:
+        timeline = Path(folder) / "timeline.json"
+        began = monotonic()
+        try:
+            _run(name, seed, seconds, findings, timeline, problem)
+        except Exception as failure:
+            problem(f"the VMM failed: {failure!r}")
+        late = monotonic() - began - seconds
+        findings.latest_end = max(findings.latest_end, late)
+        if late > GRACE_SECONDS:
+            problem(f"it ended {late:.1f} s late")
+        gc.collect()  # a machine is a circle of references
+        if _held() != before:
+            problem("threads or file descriptors are left")
+        findings.timeline_bytes += timeline.stat().st_size
+        _check_timeline(timeline, problem)
+
+
+def _check_timeline(path: Path, problem: Callable[[str], None]) -> None:
+    """In a process of its own: a checked file takes more memory than the flood may."""
+    command = [sys.executable, "-m", "tests.seeing.validator", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        problem(f"the timeline is not valid: {done.stderr}")
 
 
 def _run(
-    name: str, seed: int, seconds: float, findings: Findings, problem: Callable[[str], None]
+    name: str,
+    seed: int,
+    seconds: float,
+    findings: Findings,
+    timeline: Path,
+    problem: Callable[[str], None],
 ) -> None:
     """The machine: with input that never ends, and output that goes nowhere."""
 
@@ -152,6 +174,7 @@ def _run(
             devices="pc",
             serial=StreamConsole(source.fileno()),
             console=count,
+            observers=[Timeline(timeline)],
         )
         machine.memory.write(BOOT_ADDRESS, code)
         for vcpu in machine.vcpus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -119,3 +120,7 @@ def check_vcpu_tracks(trace: Trace) -> None:
         for event, following in itertools.pairwise(events):
             end = event["ts"] + event["dur"]
             assert end == following["ts"], f"gap on {trace.names[process, thread]} after {event}"
+
+
+if __name__ == "__main__":
+    check_vcpu_tracks(read_trace(Path(sys.argv[1])))
