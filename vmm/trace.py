@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from vmm import kvm
-from vmm.loop import is_32_bit, location
+from vmm.exits import is_32_bit, location
 from x86core import EXIT_NAMES, VCPU
 
 #: The longest instruction, in bytes (SDM vol. 2, 2.3.11).

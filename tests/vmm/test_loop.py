@@ -10,7 +10,8 @@ import pytest
 from vmm import Outcome, WorkQueue, idle_policy, kvm
 from vmm.board import Board
 from vmm.clock import VirtualClock
-from vmm.loop import Loop, location
+from vmm.exits import location
+from vmm.loop import Loop
 from x86core import VCPU, Memory
 
 

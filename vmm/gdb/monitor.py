@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from vmm.exits import location
 from vmm.gdb.registers import SEGMENTS
 from vmm.gdb.threads import MP_STATES
-from vmm.loop import location
 from x86core import VCPU
 
 #: Offsets in the local APIC's page (SDM vol. 3, table 11-1).

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from vmm.loop import is_32_bit
+from vmm.exits import is_32_bit
 from x86core import VCPU
 
 _CR0_PE = 1
