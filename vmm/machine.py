@@ -16,15 +16,16 @@ from vmm.capability import Capabilities
 from vmm.clock import VirtualClock, WallClock
 from vmm.console import Console, StreamConsole
 from vmm.ending import Ending
+from vmm.exits import location
 from vmm.gdb import Debugger
 from vmm.idle import idle_policy
 from vmm.loader import LoadError, load_guest, make_memory
 from vmm.lockstep import InTurn
-from vmm.loop import Loop, location
+from vmm.loop import Loop
 from vmm.result import Outcome, Result, VCPUResult
 from vmm.saved_machine import constructor_arguments, restore_machine, save_machine
 from vmm.seeing import Meter, Observer
-from vmm.snapshot import SnapshotError, read_snapshot, write_snapshot
+from vmm.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
 from vmm.threads import Threads
 from vmm.tick import Ticker, VirtualTicker
 from vmm.trace import Trace
@@ -238,21 +239,22 @@ class Machine:
     @classmethod
     def restore(
         cls,
-        path: str | Path,
+        saved: str | Path | Snapshot,
         *,
         serial: Console | None = None,
         console: Callable[[bytes], object] | None = None,
         measure: bool = False,
         observers: Sequence[Observer] = (),
     ) -> Self:
-        """A machine that goes on where the saved one was; in virtual time, bit for bit.
+        """A machine that goes on where the saved one was; in virtual time, bit for bit. `saved` is
+        its file, or what `read_snapshot` has read from it.
 
         `serial` brings the input that the guest has not had yet.
 
         Raises SnapshotError when the file cannot be read, is damaged, of another version, or holds
         no machine.
         """
-        snapshot = read_snapshot(path)
+        snapshot = saved if isinstance(saved, Snapshot) else read_snapshot(saved)
         try:
             machine = cls(
                 **constructor_arguments(snapshot),
@@ -263,7 +265,7 @@ class Machine:
             )
             restore_machine(machine, snapshot)
         except ValueError as error:
-            raise SnapshotError(f"{path} holds no machine: {error}") from None
+            raise SnapshotError(f"{snapshot.path} holds no machine: {error}") from None
         return machine
 
     def interrupt(self, vector: int, vcpu: int = 0) -> None:

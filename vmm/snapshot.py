@@ -49,12 +49,15 @@ class SnapshotError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the file holds. `numbers` and `pages` have the shapes (n,) and (n, 4096)."""
+    """What the file holds. `numbers` and `pages` have the shapes (n,) and (n, 4096). `path` is the
+    file that it was read from, "" for none.
+    """
 
     description: dict[str, Any]
     vcpus: tuple[bytes, ...]
     numbers: NDArray[np.uint32]
     pages: NDArray[np.uint8]
+    path: str = ""
 
 
 def used_pages(memory: Memory) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
@@ -133,7 +136,7 @@ def _parse(path: str | Path, header: bytes, digest: bytes, body: memoryview) -> 
     if np.any(np.diff(numbers.astype(np.int64)) <= 0):
         raise SnapshotError(f"{path} holds no machine: its pages are not in order")
     contents = np.frombuffer(body, np.uint8, pages * PAGE_SIZE, at + 4 * pages)
-    return Snapshot(description, states, numbers, contents.reshape(-1, PAGE_SIZE))
+    return Snapshot(description, states, numbers, contents.reshape(-1, PAGE_SIZE), str(path))
 
 
 def _parse_description(path: str | Path, text: bytes) -> dict[str, Any]:

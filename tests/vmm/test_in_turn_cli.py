@@ -43,6 +43,17 @@ def test_saved_half_way_it_ends_the_same(tmp_path: Path) -> None:
     assert tail.stderr.splitlines()[-1] == whole.stderr.splitlines()[-1]
 
 
+def test_input_for_a_saved_machine(tmp_path: Path) -> None:
+    file, late = str(tmp_path / "saved"), tmp_path / "late.txt"
+    late.write_bytes(b"and more\x04")
+    limit = ["--max-instructions", "1000", "--save", file]
+    head = CliRunner().invoke(cli, ["run", "serial", *VIRTUAL, *limit], input="")
+    assert head.exit_code == 125
+    tail = CliRunner().invoke(cli, ["run", "--restore", file, "--input", str(late)])
+    assert tail.exit_code == 0
+    assert "AND MORE" in head.stdout + tail.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

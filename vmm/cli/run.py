@@ -21,6 +21,7 @@ from vmm.machine import CLOCK_CHOICES, MOST_INSTRUCTIONS, START_CHOICES, Machine
 from vmm.output import stdout_of, to_stdout
 from vmm.result import Outcome, Result
 from vmm.seeing import Views
+from vmm.snapshot import Snapshot, read_snapshot
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
 from vmm.work import EXECUTORS
@@ -275,16 +276,18 @@ def run(
     needs = NEEDS.get(guest or "", Needs())
     debugger = Debugger() if gdb is not None else None
     try:
+        saved = _saved(context, restore)
+        virtual = (saved.description.get("clock") if saved else clock) == "virtual"
         with (
             stdout_of(context),
-            serial_input(context, input_path or needs.input, script=clock == "virtual") as serial,
+            serial_input(context, input_path or needs.input, script=virtual) as serial,
             guest_output(context, output_path, None if as_json else to_stdout) as output,
         ):
             views = Views(stats, timeline, output)
-            if restore is not None:
-                _only_with_guest(context)
+            if saved is not None:
                 machine = Machine.restore(
-                    restore,
+                    saved,
+                    serial=serial,
                     console=views.output,
                     measure=stats,
                     observers=views.observers,
@@ -372,17 +375,23 @@ _BESIDE_RESTORE = {
     "as_json",
     "stats",
     "timeline",
+    "input_path",
     "output_path",
 }
 
 
-def _only_with_guest(context: click.Context) -> None:
-    """Raises UsageError for what the saved machine has already."""
+def _saved(context: click.Context, path: str | None) -> Snapshot | None:
+    """What --restore names. Raises UsageError for what the saved machine has already, SnapshotError
+    for a file that holds none.
+    """
+    if path is None:
+        return None
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "")
         if given is ParameterSource.COMMANDLINE and parameter.name not in _BESIDE_RESTORE:
             what = parameter.opts[0] if parameter.opts[0] != "guest" else "GUEST"
             raise click.UsageError(f"--restore has a machine: leave out {what}", context)
+    return read_snapshot(path)
 
 
 def _trace(wanted: bool, first: int | None, last: int | None) -> Trace | None:
