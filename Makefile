@@ -11,6 +11,9 @@ SECONDS := 600
 VECTORS := ../shared/vectors/80286-real-mode.tar.xz
 SANITIZED := build/sanitized
 
+# Tests that run guests on threads have one of these to themselves (tests/conftest.py).
+TEST_PROCESSES := 2
+
 .PHONY: run test bench lint build clean help docs differential vectors flood fuzz fuzz-sanitized model stress
 
 help:
@@ -34,7 +37,7 @@ run: build
 	$(BIN)/python -m bench lab
 
 test: build
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup -p no:benchmark
 
 bench: build
 	$(BIN)/python -m pytest bench --benchmark-only

@@ -192,11 +192,14 @@ def test_interrupt(client: Client) -> None:
     client.send(b"c")
     client.socket.sendall(b"\x03")
     assert fields(client.receive().decode())["signal"] == "02"
-    client.send(b"vCont;c")
-    time.sleep(0.05)
-    client.socket.sendall(b"\x03\x03")
-    assert fields(client.receive().decode())["signal"] == "02"
-    assert AGAIN <= pc(client) <= JUMP
+    for _ in range(100):  # a busy host may give the guest no time at all in one turn
+        client.send(b"vCont;c")
+        time.sleep(0.05)
+        client.socket.sendall(b"\x03\x03")
+        assert fields(client.receive().decode())["signal"] == "02"
+        if AGAIN <= pc(client) <= JUMP:
+            return
+    pytest.fail("it does not get to its loop")
 
 
 def test_a_packet_while_it_runs_holds_it(client: Client) -> None:
