@@ -13,11 +13,14 @@ Physical memory of every test guest:
 from __future__ import annotations
 
 import functools
+import os
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import pytest
@@ -208,13 +211,22 @@ def word32(memory: x86.Memory, address: int = DATA) -> int:
     return int.from_bytes(memory.read(address, 4), "little")
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Return as soon as `condition` holds; fail the test when it does not within PATIENCE."""
-    deadline = time.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Return as soon as `condition` holds; fail the test when not within so many seconds."""
+    deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {PATIENCE} s: {what}")
+            pytest.fail(f"not within {patience} s: {what}")
         time.sleep(0.0001)
+
+
+#: An environment in which Python has no thread but those that it is told to start.
+NO_OTHER_THREADS = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def has_threads(process: subprocess.Popen[str], count: int) -> bool:
+    """Whether a process that was given NO_OTHER_THREADS has started so many beside its first."""
+    return len(list(Path(f"/proc/{process.pid}/task").iterdir())) > count
 
 
 class Running:
