@@ -44,13 +44,11 @@ class Load:
     """What one run of a scenario consists of.
 
     `words` are the guest's parameters, 32 bits each, in the order that its source documents.
-    `tick` is the rate in Hz of vCPU 0's timer interrupt. `neighbours` is how many vCPUs of another
-    machine work beside this one without ever idling.
+    `neighbours` is how many vCPUs of another machine work beside this one without ever idling.
     """
 
     vcpus: int
     words: tuple[int, ...]
-    tick: float = 0.0
     deferred: DeferredLoad | None = None
     host_writes: HostWrites | None = None
     neighbours: int = 0
