@@ -139,7 +139,7 @@ def measure(
     pair = Pair(machine.memory)
     pair.configure(phase.interval_ns, settings.false_stores, at_once=phase.at_once)
     starved = Starvation(lambda: machine.threads[WAITER].native_id)
-    watchdog = Watchdog(machine.vcpus[WAITER], pair, starved=starved)
+    watchdog = Watchdog(machine.loops[WAITER], pair, starved=starved)
     seconds = settings.quiet_seconds if phase is QUIET else settings.seconds
     least = settings.handoffs if policy in _COULD_LOSE and phase is BACK_TO_BACK else 0
     longest = seconds * (_PATIENCE if least else 1)

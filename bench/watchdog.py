@@ -7,11 +7,11 @@ from typing import Protocol
 
 
 class Waiter(Protocol):
-    """The vCPU that idles; an `x86core.VCPU` is one."""
+    """The vCPU that idles; a `vmm.loop.Loop` is one."""
 
     @property
-    def waiting(self) -> str:
-        """'mwait' while blocked in MWAIT."""
+    def asleep(self) -> bool:
+        """It waits in MWAIT or HLT."""
 
     def kick(self) -> None:
         """Bring it out of MWAIT."""
@@ -36,7 +36,7 @@ class Mailbox(Protocol):
 class Watchdog:
     """Counts the wakes that a waiter has not noticed after `patience_ns`, and kicks it each time.
 
-    A wake is in doubt while the waiter is blocked in MWAIT although its flag is set: for some
+    A wake is in doubt while the waiter is asleep although its flag is set: for some
     microseconds in every wake-up, for ever when the wake is lost. A kick from elsewhere in that
     time would hide a lost wake, so whoever may kick the waiter asks `in_doubt` first.
 
@@ -63,7 +63,7 @@ class Watchdog:
     @property
     def in_doubt(self) -> bool:
         """The waiter sleeps although it has been woken."""
-        return self._waiter.waiting == "mwait" and self._mailbox.need_resched
+        return self._waiter.asleep and self._mailbox.need_resched
 
     def look(self, now_ns: int) -> None:
         """Look once, at the time `now_ns`; to be called at intervals well below the patience."""

@@ -49,8 +49,8 @@ class Receiver:
         self._on_loss = on_loss
 
     @property
-    def waiting(self) -> str:
-        return self._vcpu.waiting
+    def asleep(self) -> bool:
+        return self._vcpu.waiting == "mwait"
 
     def kick(self) -> None:
         self._on_loss()
