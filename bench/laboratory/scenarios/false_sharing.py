@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.laboratory.parameter import Parameter
+from bench.laboratory.parameter import LaboratoryError, Parameter
 from bench.laboratory.scenario import Load, Scenario, Values
 
 #: Bursts follow one another so often, and not oftener: a timer for each store would be the load.
@@ -11,6 +11,8 @@ _BURSTS_PER_SECOND = 2000
 
 def _load(values: Values) -> Load:
     rate = values["stores_per_second"]
+    if 0 < rate < 1:
+        raise LaboratoryError(f"stores_per_second must be 0 or at least 1, not {rate:g}")
     burst = max(1, round(rate / _BURSTS_PER_SECOND)) if rate else 0
     period_ns = round(1e9 * burst / rate) if rate else 0
     interval_ns = round(1000 * values["interval_us"])

@@ -30,7 +30,7 @@ _NEIGHBOUR_POLICY: Final = "fault"  # its guest never idles
 
 def warm_up_seconds(seconds: float) -> float:
     """How long a guest runs before it is measured for so long."""
-    return min(0.5, max(0.05, seconds / 5))
+    return min(0.5, max(0.02, seconds / 5))
 
 
 def measure(point: Point) -> Measures:
