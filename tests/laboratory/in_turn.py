@@ -25,6 +25,7 @@ class Guest:
         policy: str = "fault",
         values: Mapping[str, float] | None = None,
         seed: int = 0,
+        turn: int = TURN,
     ) -> None:
         found, way = find_scenario(scenario), find_policy(policy)
         self.load: Load = found.load(found.values(values or {}))
@@ -33,7 +34,7 @@ class Guest:
         for vcpu in self.vcpus:
             idle_policy(way.mwait, way.hlt).apply(vcpu)
         self.mailbox = install(self.memory, self.vcpus, found.guest, self.load, way, seed=seed)
-        self.turns = x86.Lockstep(self.vcpus, TURN)
+        self.turns = x86.Lockstep(self.vcpus, turn)
         self.exits: list[int] = []
 
     def run(self, ns: int) -> Sample:

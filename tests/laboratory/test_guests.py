@@ -242,6 +242,20 @@ def test_words_that_no_guest_takes_are_refused(memory: x86.Memory) -> None:
             mailbox.configure(words, idle_by_hlt=False, seed=0)
 
 
+@pytest.mark.parametrize("policy", ["fault", "hlt-block"])
+def test_no_wake_falls_into_a_gap(policy: str) -> None:
+    """It comes after each instruction from RESET until the vCPU sleeps, and once it does."""
+    for instructions in range(100):
+        guest = Guest("idle", policy, {"vcpus": 1}, turn=1)
+        guest.run(instructions)
+        flags = int.from_bytes(guest.memory.read(0x20000, 4), "little")
+        guest.memory.write(0x20000, struct.pack("<I", flags | 1))
+        if policy == "hlt-block":
+            guest.vcpus[0].interrupt(WAKE_VECTOR)
+        assert guest.run(500).wakes[0] == 1, instructions
+    assert guest.vcpus[0].waiting
+
+
 def test_a_wake_is_in_doubt_until_it_is_noticed() -> None:
     guest = Guest("pingpong", "halt")
     guest.run(MS)

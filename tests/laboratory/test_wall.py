@@ -98,7 +98,7 @@ def test_a_scenario_under_the_write_fault(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", sorted(BY_STORES))
 def test_mwait_as_hlt_loses_what_stores_wake(scenario: str) -> None:
-    assert measure(point(scenario, "halt")).lost_wakes > 0
+    eventually(lambda measures: measures.lost_wakes > 0, tries(scenario, "halt"))
 
 
 @pytest.mark.parametrize("scenario", ["ipi", "timer-tick"])
@@ -125,8 +125,10 @@ def test_sleep_costs_little_and_nop_a_core_for_each_vcpu() -> None:
     def share(measures: Measures) -> float:
         return measures.cpu_seconds / measures.seconds
 
-    asleep = eventually(lambda measures: share(measures) < 0.2, tries("idle"))
-    assert asleep.spurious_wakes < 1000
+    # Before its peer has answered the first shootdown, MWAIT is a NOP under any policy.
+    asleep = eventually(
+        lambda measures: share(measures) < 0.2 and measures.spurious_wakes < 10, tries("idle")
+    )
     # Two cores if the host has them to give.
     least = 10 * share(asleep)
     busy = eventually(lambda measures: share(measures) > least, tries("idle", "nop"))
