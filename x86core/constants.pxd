@@ -88,6 +88,7 @@ cdef enum:
     DEVICE_ACCESS = 0x100       # the instruction waits for a port or memory-mapped access
     NO_MEMORY = 0x101           # instructions were to be fetched where there is no RAM
     WATCHED = 0x102             # the instruction meets a watchpoint and is to be executed alone
+    MAY_WAKE = 0x103            # it may wake another vCPU, and run() is left before it; error_code is the exit reason
     NO_EXCEPTION = 0x1FF
 
 # KVM's exit reasons (exits.py has them for Python; a test holds the two together).
@@ -108,6 +109,8 @@ cdef enum:
     EXIT_MWAIT = 38
     EXIT_LIMIT = 0x100
     EXIT_IDLE = 0x101
+    EXIT_STORE = 0x102
+    EXIT_IPI = 0x103
 
 cdef enum:
     USERSPACE_EXIT_MWAIT = 1
@@ -165,6 +168,7 @@ cdef enum:
     PAGE_CODE = 1               # instructions were decoded from it
     PAGE_PROTECTED = 2          # monitored (design: write-fault wake)
     PAGE_ACKNOWLEDGED = 4       # and every vCPU has dropped its write tag since
+    PAGE_HELD = 8               # run() is left before a store there, if stops_before_wakes
 
 # Bits of Watchpoint.kind: what it is for.
 cdef enum:

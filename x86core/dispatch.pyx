@@ -14,8 +14,8 @@ from x86core.shootdown cimport answer_shootdown
 from x86core.state cimport (ATTENTION_CODE, ATTENTION_DEBUG, ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI,
                             ATTENTION_RUN, ATTENTION_SHOOTDOWN, ATTENTION_SIPI, CPU, CS, DEBUG_BREAKPOINT,
                             DEVICE_ACCESS, EXCEPTION_GP, EXIT_AGAIN, EXIT_DEBUG, EXIT_INTERNAL_ERROR, EXIT_INTR,
-                            EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_NONE, FLAG_IF, FLAG_TF, NO_MEMORY, WATCHED,
-                            Block, Insn, JumpEntry, Link)
+                            EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_NONE, FLAG_IF, FLAG_TF, MAY_WAKE, NO_MEMORY,
+                            WATCHED, Block, Insn, JumpEntry, Link)
 
 
 cdef void spill(CPU* cpu, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
@@ -179,6 +179,9 @@ cdef int fault(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
     cpu.watch_hit = 0               # trapped only if the instruction is finished
     if cpu.exception == DEVICE_ACCESS:
         return leave(cpu, cpu.access_exit)
+    if cpu.exception == MAY_WAKE:
+        cpu.replay_next = 0         # as above
+        return leave(cpu, <int>cpu.error_code)
     reason = deliver_fault(cpu)
     if reason != EXIT_NONE:
         return leave(cpu, reason)

@@ -28,6 +28,11 @@ EXIT_LIMIT: Final = 0x100
 #: The vCPU waits, and in virtual time nothing comes to pass before somebody else has run. Ours.
 EXIT_IDLE: Final = 0x101
 
+#: Ours, while `stops_before_wakes` is set: the next instruction stores to a page on which a monitor
+#: was armed, or sends an interrupt by the local APIC. The next `run` begins with it.
+EXIT_STORE: Final = 0x102
+EXIT_IPI: Final = 0x103
+
 EXIT_NAMES: Final = {
     value: name for name, value in sorted(globals().items()) if name.startswith("EXIT_")
 }

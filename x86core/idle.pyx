@@ -20,7 +20,7 @@ from x86core.scan cimport scan_arm, scan_begin, scan_end
 from x86core.shootdown cimport answer_shootdown
 from x86core.state cimport (ATTENTION_KICK, CPU, DISABLE_EXITS_HLT, DISABLE_EXITS_MWAIT, EXIT_AGAIN, EXIT_HLT,
                             EXIT_INTR, EXIT_IRQ_WINDOW_OPEN, EXIT_MWAIT, EXIT_NONE, EXIT_SIGNAL, FLAG_CF, FLAG_IF,
-                            HLT_POLL, IN_GUEST, MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED, MP_STATE_HALTED,
+                            HLT_POLL, IN_GUEST, LINE_SIZE, MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED, MP_STATE_HALTED,
                             MP_STATE_RUNNABLE, MWAIT_ADAPTIVE, MWAIT_EXIT, MWAIT_FAULT, MWAIT_HALT, MWAIT_NOP,
                             MWAIT_PASSTHROUGH, MWAIT_POLICIES, MWAIT_SCAN, MWAIT_TIMER, MWAIT_YIELD, OUTSIDE_GUEST,
                             USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, WAIT_HLT, WAIT_MWAIT, WAIT_NONE, WAIT_START,
@@ -248,6 +248,7 @@ cdef void watch(CPU* cpu, uint64_t physical) noexcept nogil:
     Nor is an address without RAM behind it: no store to it could be seen.
     """
     cdef int way = mwait_way(cpu)
+    cpu.watched_line = physical & ~<uint64_t>(LINE_SIZE - 1)
     if physical >= cpu.ram.size or not is_monitored(way):
         monitor_disarm(cpu)
     elif way == MWAIT_SCAN:

@@ -53,8 +53,9 @@ cdef void forget_owner(CPU* cpu) noexcept:
     """What the VMM has set, as it is for a new vCPU: struct kvm_run, features, parameters of the idle policies."""
     memset(cpu.run, 0, PAGE_SIZE)
     cpu.features = 0
-    cpu.single_step = cpu.block_interrupts = cpu.timed = False
+    cpu.single_step = cpu.block_interrupts = cpu.timed = cpu.stops_before_wakes = False
     cpu.recorder = NULL
+    cpu.own_store_ns = 0
     forget_debug(cpu)
     cpu.halt_poll_ns = HALT_POLL_NS
     cpu.halt_poll_ns_grow = HALT_POLL_NS_GROW

@@ -9,9 +9,12 @@ class Memory:
 
     `size` is in bytes. Raises ValueError unless it is positive, a multiple of 4096 and at most
     MAX_MEMORY (4 GiB less 64 MiB), and MemoryError when the host has less than that.
+    With `virtual_time` an instruction takes `instruction_ns` nanoseconds; ValueError unless that is in 1..1000000.
     """
 
-    def __init__(self, size: int, *, virtual_time: bool = False) -> None: ...
+    def __init__(
+        self, size: int, *, virtual_time: bool = False, instruction_ns: int = 1
+    ) -> None: ...
     @property
     def size(self) -> int:
         """Bytes of RAM."""
@@ -36,6 +39,16 @@ class Memory:
         """
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes from a physical address. Raises ValueError outside RAM."""
+    def hold_stores(self, address: int, size: int) -> None:
+        """Have vCPUs with `stops_before_wakes` stop before stores to these bytes' pages as well; before they run.
+
+        Raises ValueError outside RAM, RuntimeError when a vCPU has run.
+        """
+    def is_protected(self, address: int) -> bool:
+        """Whether a store to this address takes a write fault: a monitor was armed on its page.
+
+        Raises ValueError outside RAM.
+        """
     def signal_msi(self, address: int, data: int) -> int:
         """Send the local APICs a message-signalled interrupt, from any thread; how many accept it.
 

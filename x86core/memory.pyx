@@ -14,10 +14,11 @@ from x86core.attention cimport request
 from x86core.blocks cimport blocks_destroy, drop_page
 from x86core.guest_debug cimport forget_debug
 from x86core.hostmemory cimport release, reserve
-from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_load, atomic_store,
+from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_load, atomic_or, atomic_store,
                                  monotonic_nanoseconds)
 from x86core.monitor cimport monitor_store
-from x86core.state cimport ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_PROTECTED, PAGE_SIZE, RAM, Page, Recorder
+from x86core.state cimport (ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_HELD, PAGE_PROTECTED, PAGE_SIZE,
+                            RAM, Page, Recorder)
 from x86core.wake_fd cimport close_wake_fd, update_wake_fd
 
 #: The top 64 MiB of the physical address space belong to devices.
@@ -71,9 +72,13 @@ cdef class Memory:
 
     `size` is in bytes. Raises ValueError unless it is positive, a multiple of 4096 and at most
     MAX_MEMORY (4 GiB less 64 MiB), and MemoryError when the host has less than that.
+    With `virtual_time` an instruction takes `instruction_ns` nanoseconds; ValueError unless that is in 1..1000000.
     """
 
-    def __cinit__(self, size, *, virtual_time=False):
+    def __cinit__(self, size, *, virtual_time=False, instruction_ns=1):
+        instruction_ns = index_of(instruction_ns)
+        if not 1 <= instruction_ns <= 1000000:
+            raise ValueError(f"instruction_ns {instruction_ns} is not in 1..1000000")
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"memory size must be an int of bytes, not {type(size).__name__}")
         if size <= 0 or size % PAGE_SIZE or size > MAX_MEMORY:
@@ -91,7 +96,7 @@ cdef class Memory:
         self.ram.code_bytes = <uint64_t*>reserve(size // 8)
         self.ram.epoch = monotonic_nanoseconds()
         self.ram.virtual_time = bool(virtual_time)
-        self.ram.instruction_ns = 1
+        self.ram.instruction_ns = instruction_ns
         self.shape[0] = size
 
     def __dealloc__(self):
@@ -217,6 +222,29 @@ cdef class Memory:
         """`size` bytes from a physical address. Raises ValueError outside RAM."""
         self._check(address, size)
         return (<char*>self.ram.bytes)[<uint64_t>address:<uint64_t>address + <uint64_t>size]
+
+    def hold_stores(self, address, size):
+        """Have vCPUs with `stops_before_wakes` stop before stores to these bytes' pages as well; before they run.
+
+        Raises ValueError outside RAM, RuntimeError when a vCPU has run.
+        """
+        cdef uint64_t page
+        cdef uint32_t index
+        self._check(address, size)
+        for index in range(self.ram.vcpu_limit):
+            if self.ram.vcpus[index] != NULL and self.ram.vcpus[index].retired:
+                raise RuntimeError("a vCPU has run: name what is to be held before that")
+        if size:
+            for page in range(address >> 12, (address + size - 1 >> 12) + 1):
+                atomic_or(&self.ram.pages[page].attributes, PAGE_HELD)
+
+    def is_protected(self, address):
+        """Whether a store to this address takes a write fault: a monitor was armed on its page.
+
+        Raises ValueError outside RAM.
+        """
+        self._check(address, 1)
+        return atomic_load(&self.ram.pages[<uint64_t>address >> 12].attributes) & PAGE_PROTECTED != 0
 
     def signal_msi(self, address, data):
         """Send the local APICs a message-signalled interrupt, from any thread; how many accept it.

@@ -8,11 +8,13 @@ answers of the accesses that it has already had (`replay`).
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from x86core.apic cimport apic_holds, apic_read, apic_write
+from x86core.apic_registers cimport APIC_ICR_LOW
 from x86core.guest_debug cimport hide_watched, notice_access
-from x86core.intrinsics cimport atomic_load, likely, unlikely
+from x86core.intrinsics cimport atomic_load, atomic_store, likely, unlikely
 from x86core.memory cimport after_store
-from x86core.state cimport (CPU, DEVICE_ACCESS, EXIT_MMIO, NO_EXCEPTION, PAGE_SIZE, RAM,
-                            WATCH_READ, WATCH_WRITE, TLBEntry)
+from x86core.state cimport (CPU, DEVICE_ACCESS, EXIT_IPI, EXIT_MMIO, EXIT_STORE, LINE_SIZE, MAY_WAKE, MONITOR_IDLE,
+                            MONITOR_STATE, NO_EXCEPTION, PAGE_HELD, PAGE_PROTECTED, PAGE_SIZE, RAM, WATCH_READ,
+                            WATCH_WRITE, TLBEntry)
 from x86core.tlb cimport tag_matches, tag_of_none, tlb_entry
 
 cdef enum:
@@ -59,6 +61,31 @@ cdef bint device_answered(CPU* cpu, uint64_t* value) noexcept nogil:
     return False
 
 
+cdef bint is_held_back(CPU* cpu) noexcept nogil:
+    """Whether run() is to be left before an instruction that may wake another vCPU: it is not the first one.
+
+    The delivery of an event is no instruction.
+    """
+    return cpu.stops_before_wakes and cpu.position != cpu.entered_retired and not cpu.delivering
+
+
+cdef bint is_own(CPU* cpu, uint64_t physical, uint32_t attributes) noexcept nogil:
+    """Whether a store goes to the line that this vCPU alone monitors; what it takes is added to the time."""
+    cdef uint64_t line = physical & ~<uint64_t>(LINE_SIZE - 1)
+    cdef uint64_t word
+    cdef uint32_t index
+    if line != cpu.watched_line:
+        return False
+    for index in range(<uint32_t>atomic_load(&cpu.ram.vcpu_limit)):
+        word = atomic_load(&cpu.ram.monitors[index])
+        if index != cpu.index and word & MONITOR_STATE != MONITOR_IDLE and word & ~<uint64_t>(LINE_SIZE - 1) == line:
+            return False
+    if attributes & PAGE_PROTECTED and cpu.ram.virtual_time:
+        cpu.virtual_base += cpu.own_store_ns
+        atomic_store(&cpu.stop_at, 0)       # a timer is nearer than it was
+    return True
+
+
 cdef uint64_t access_apic(CPU* cpu, uint32_t offset, uint32_t value, int size, bint write) noexcept nogil:
     """An access to the local APIC's page, at the time of this very instruction."""
     cdef int64_t retired = cpu.retired
@@ -75,6 +102,8 @@ cdef uint64_t access_device(CPU* cpu, uint64_t physical, uint32_t value, int siz
     """A memory-mapped access: its value, or FAULT while the VMM has not answered it."""
     cdef uint64_t answer = 0
     if apic_holds(cpu, physical):
+        if write and physical & OFFSET == APIC_ICR_LOW and is_held_back(cpu):
+            return <uint64_t>raise_exception(cpu, MAY_WAKE, EXIT_IPI)
         return access_apic(cpu, physical & OFFSET, value, size, write)
     if device_answered(cpu, &answer):
         return answer & (~<uint64_t>0 >> (64 - 8 * size))
@@ -158,6 +187,7 @@ cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil:
     cdef RAM* ram = cpu.ram
     cdef uint64_t physical = translate(cpu, linear, INTENT_WRITE)
     cdef uint64_t last
+    cdef uint32_t attributes
     if faulted(physical):
         return NULL
     if unlikely(cpu.debug != NULL) and notice_access(cpu, linear, size, WATCH_WRITE):
@@ -171,9 +201,15 @@ cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil:
     if last != physical + size - 1 or last >= ram.size:
         return NULL
     fill(cpu, linear, physical)
+    attributes = atomic_load(&ram.pages[physical >> 12].attributes) | atomic_load(&ram.pages[last >> 12].attributes)
+    if unlikely(attributes & (PAGE_PROTECTED | PAGE_HELD)) and is_held_back(cpu) and not is_own(cpu, physical, attributes):
+        cpu.run.exit.mmio.phys_addr = physical
+        cpu.run.exit.mmio.len = size
+        cpu.run.exit.mmio.is_write = True
+        raise_exception(cpu, MAY_WAKE, EXIT_STORE)
+        return NULL
     cpu.store_physical = physical
-    cpu.store_watched = (atomic_load(&ram.pages[physical >> 12].attributes)
-                         | atomic_load(&ram.pages[last >> 12].attributes)) != 0
+    cpu.store_watched = attributes & ~<uint32_t>PAGE_HELD != 0
     return ram.bytes + physical
 
 

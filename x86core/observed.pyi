@@ -8,9 +8,21 @@ class Observed(RunArea):
 
     timed: bool
     recorded: bool
+    time: int
+    """Guest time in nanoseconds: since the memory was made, or virtual.
+
+    Outside run() virtual time may be set forward, as a Lockstep does. Raises ValueError for a time that is past, or
+    above 2**60, and in wall time.
+    """
     @property
-    def time(self) -> int:
-        """Guest time in nanoseconds: since the memory was made, or virtual."""
+    def deadline(self) -> int | None:
+        """Guest time at which the wait under way ends by itself, by a timer or a time limit; None: never, or no wait.
+
+        From any thread.
+        """
+    @property
+    def runnable(self) -> bool:
+        """Whether run() would not wait: what `wake_fd` shows. From any thread."""
     @property
     def waiting_since(self) -> int | None:
         """Guest time at which the wait under way began, None when there is none. From any thread."""

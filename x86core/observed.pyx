@@ -1,4 +1,6 @@
 """Where a vCPU's time goes, and the records of what it did, as Python sees them."""
+from operator import index as index_of
+
 import numpy
 
 from libc.stdint cimport int64_t, uint64_t
@@ -6,10 +8,11 @@ from libc.string cimport memcpy
 
 from x86core import records as layout
 
-from x86core.clock cimport guest_time
+from x86core.clock cimport guest_time, set_virtual_time
 from x86core.hostmemory cimport reserve
 from x86core.intrinsics cimport NO_LIMIT, atomic_load, atomic_store
 from x86core.run_area cimport RunArea
+from x86core.runnable cimport is_runnable, is_waiting_state, next_deadline
 from x86core.state cimport CPU, MP_STATE_HALTED, RECORDS, Record, Recorder, Statistics
 
 
@@ -22,8 +25,37 @@ cdef class Observed(RunArea):
 
     @property
     def time(self):
-        """Guest time in nanoseconds: since the memory was made, or virtual."""
+        """Guest time in nanoseconds: since the memory was made, or virtual.
+
+        Outside run() virtual time may be set forward, as a Lockstep does. Raises ValueError for a time that is past,
+        or above 2**60, and in wall time.
+        """
         return guest_time(self.cpu)
+
+    @time.setter
+    def time(self, value):
+        cdef int64_t now = guest_time(self.cpu)
+        self.check_outside()
+        value = index_of(value)
+        if not self.cpu.ram.virtual_time:
+            raise ValueError("the memory has no virtual time: make it with Memory(size, virtual_time=True)")
+        if not now <= value <= 1 << 60:
+            raise ValueError(f"guest time {value} is not in {now}..{1 << 60} nanoseconds")
+        set_virtual_time(self.cpu, value)
+
+    @property
+    def deadline(self):
+        """Guest time at which the wait under way ends by itself, by a timer or a time limit; None: never, or no wait.
+
+        From any thread.
+        """
+        cdef int64_t deadline = next_deadline(self.cpu) if is_waiting_state(self.cpu) else NO_LIMIT
+        return None if deadline == NO_LIMIT else deadline
+
+    @property
+    def runnable(self):
+        """Whether run() would not wait: what `wake_fd` shows. From any thread."""
+        return is_runnable(self.cpu)
 
     @property
     def timed(self):

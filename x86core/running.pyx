@@ -41,6 +41,7 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
     cpu.delivered_at = -1
     cpu.alone = NOT_ALONE
     cpu.debug_cause = DEBUG_NONE
+    cpu.entered_retired = cpu.retired
     if cpu.debug_next != NULL:
         adopt_debug(cpu)
     if cpu.completes_access:

@@ -338,6 +338,10 @@ ctypedef struct CPU:
     int64_t mwait_timer_ns
     int64_t mwait_scan_ns
     bint single_step            # leave after each instruction and each event delivered
+    bint stops_before_wakes     # leave before an instruction that may wake another vCPU
+    int64_t entered_retired     # value of retired when run() was entered
+    int64_t own_store_ns        # then: what a store to its own monitored line takes, of guest time
+    uint64_t watched_line       # that of its latest MONITOR
     int64_t delivered_at        # value of retired at the last event
     int64_t deliveries          # events since then, the first left out: they count as instructions
     int last_event              # vector of the exception or interrupt delivered last; -1: none

@@ -78,6 +78,8 @@ class VCPU(Observed):
         """Make the run() under way, or else the next one, return EXIT_INTR. From any thread; never lost."""
     single_step: bool
     block_interrupts: bool
+    stops_before_wakes: bool
+    own_store_ns: int
     def set_guest_debug(
         self,
         breakpoints: Iterable[int] = (),

@@ -362,6 +362,38 @@ cdef class VCPU(Observed):
         self.check_outside()
         self.cpu.block_interrupts = bool(value)
 
+    @property
+    def stops_before_wakes(self):
+        """When True, run() returns before an instruction, other than its first, that may wake another vCPU.
+
+        EXIT_STORE before a store to a page on which a monitor was armed, or that `Memory.hold_stores` names;
+        `mmio_address` says where. EXIT_IPI before a command to the local APIC's ICR. So whoever runs vCPUs by turns
+        in virtual time can have each at its very time. A store to the line that this vCPU alone monitors wakes
+        nobody and is made. RESET leaves it alone, and `save` leaves it out.
+        """
+        return self.cpu.stops_before_wakes
+
+    @stops_before_wakes.setter
+    def stops_before_wakes(self, value):
+        self.check_outside()
+        self.cpu.stops_before_wakes = bool(value)
+
+    @property
+    def own_store_ns(self):
+        """Guest time that a store to its own monitored line takes, with `stops_before_wakes`: the write fault's.
+
+        In virtual time, in nanoseconds. Raises ValueError unless it is in 0..2**40.
+        """
+        return self.cpu.own_store_ns
+
+    @own_store_ns.setter
+    def own_store_ns(self, value):
+        self.check_outside()
+        value = index_of(value)
+        if not 0 <= value <= 1 << 40:
+            raise ValueError(f"own_store_ns {value} is not in 0..{1 << 40}")
+        self.cpu.own_store_ns = value
+
     def set_guest_debug(self, breakpoints=(), watchpoints=()):
         """Leave run() with EXIT_DEBUG at breakpoints and behind accesses; replaces what was set before.
 

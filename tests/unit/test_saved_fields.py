@@ -19,7 +19,8 @@ NOT_SAVED = {
     "it counts only inside run()": """
         exception error_code stop_at limit_at chunks chunks_at location in_run delivered_at
         deliveries park_nanoseconds soft_stop_at parked position delivering store_physical
-        store_watched store_kind stack_top""",
+        store_watched store_kind stack_top entered_retired""",
+    "it belongs to who runs vCPUs by hand": "stops_before_wakes own_store_ns watched_line",
     "it belongs to a debugger, which a saved machine has not": """
         debug debug_next alone watch_hit watch_address debug_cause debug_address debug_seen_at
         debug_seen block_interrupts""",

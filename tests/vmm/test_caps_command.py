@@ -19,7 +19,7 @@ from vmm.loader import Format
 
 KERNEL_HEADER = Path("/usr/include/linux/kvm.h")
 #: The RFC's, which is not upstream, and the numbers outside KVM's range.
-OURS = {"EXIT_MWAIT", "EXIT_LIMIT", "EXIT_IDLE"}
+OURS = {"EXIT_MWAIT", "EXIT_LIMIT", "EXIT_IDLE", "EXIT_STORE", "EXIT_IPI"}
 
 
 @pytest.fixture(scope="module")
