@@ -39,6 +39,7 @@ def test_loop_unicorn(benchmark: BenchmarkFixture, loop: Loop) -> None:
     engine = peer.UnicornEngine(loop)
     peer.check_agreement(CoreEngine(loop), engine, loop.size)
     benchmark.group = f"{loop.name}: {loop.summary}"
+    benchmark.extra_info["peer"] = True
     benchmark.pedantic(engine.run, (loop.size,), rounds=_ROUNDS)
 
 
@@ -46,6 +47,7 @@ def test_memcpy_of_the_host(benchmark: BenchmarkFixture) -> None:
     loop = STRINGS[0]
     host = HostCopy(loop.string_bytes // loop.size)
     benchmark.group = f"{loop.name}: {loop.summary}"
+    benchmark.extra_info["peer"] = True
     benchmark.pedantic(host.copies, (loop.size,), rounds=_ROUNDS, warmup_rounds=1)
 
 
@@ -58,6 +60,7 @@ def test_exits_machine_run(benchmark: BenchmarkFixture) -> None:
 
 
 def test_exits_unicorn(benchmark: BenchmarkFixture) -> None:
+    benchmark.extra_info["peer"] = True
     _time_exits(benchmark, pytest.importorskip("bench.peer").IdleUnicorn())
 
 

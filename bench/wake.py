@@ -17,16 +17,16 @@ import numpy as np
 import x86core
 from bench.bare import Mailbox
 from bench.engines import EngineError
-from bench.loops import CODE_ADDRESS, STACK_TOP, code
 from bench.pair import MEMORY_SIZE, Pair
+from bench.turns import ns_per_turn, vcpu_on
 from vmm import Machine, Outcome
 
 #: Nanoseconds between two wakes: far more than a futex takes, and far less than a polling window.
 ASLEEP_INTERVAL, POLLING_INTERVAL = 200_000, 5_000
 
 #: The page that is monitored here, and the line beside the monitored one.
-_LINE = 0x200000
-_BESIDE = _LINE + 64
+LINE = 0x200000
+BESIDE = LINE + 64
 
 _PAGE = 4096
 _WAIT_SECONDS = 30.0
@@ -119,47 +119,24 @@ def bare_wake_ns(by_futex: bool, wakes: int, interval: int) -> float:
     return float(np.median(mailbox.latencies[wakes // 4 :]))
 
 
-def _vcpu(memory: x86core.Memory, program: str, index: int = 0) -> x86core.VCPU:
-    memory.write(CODE_ADDRESS, code(program))
-    vcpu = x86core.VCPU(memory, index)
-    vcpu.start_flat32(CODE_ADDRESS, STACK_TOP)
-    vcpu.userspace_exits = x86core.USERSPACE_EXIT_HLT
-    vcpu.mwait_policy = x86core.MWAIT_FAULT
-    return vcpu
-
-
-def _timed(vcpu: x86core.VCPU, turns: int, **registers: int) -> float:
-    """Nanoseconds for each turn of a loop that EBP counts down."""
-    vcpu.eip, vcpu.ebp = CODE_ADDRESS, turns
-    for name, value in registers.items():
-        setattr(vcpu, name, value)
-    start = perf_counter()
-    reason = vcpu.run()
-    seconds = perf_counter() - start
-    if reason != x86core.EXIT_HLT or vcpu.ebp:
-        raise EngineError(f"x86core stopped with {x86core.EXIT_NAMES[reason]}, not at HLT")
-    vcpu.mp_state = x86core.MP_STATE_RUNNABLE
-    return seconds * 1e9 / turns
-
-
 def rearm_ns(turns: int) -> float:
     """MONITOR on a page that is protected already; the loop around it is taken off."""
-    vcpu = _vcpu(x86core.Memory(MEMORY_SIZE + (1 << 20)), "rearm")
-    _timed(vcpu, 10, ebx=1)
-    armed = _timed(vcpu, turns, ebx=1)
-    if vcpu.monitor != ("armed", _LINE):
+    vcpu = vcpu_on(x86core.Memory(MEMORY_SIZE + (1 << 20)), "rearm")
+    ns_per_turn(vcpu, 10, ebx=1)
+    armed = ns_per_turn(vcpu, turns, ebx=1)
+    if vcpu.monitor != ("armed", LINE):
         raise EngineError(f"the monitor is {vcpu.monitor} and not armed")
-    return armed - _timed(vcpu, turns, ebx=0)
+    return armed - ns_per_turn(vcpu, turns, ebx=0)
 
 
 def store_beside_ns(turns: int) -> float:
     """A store to the page of a monitored line, not to the line; the loop around it is taken off."""
     memory = x86core.Memory(MEMORY_SIZE + (1 << 20))
-    waiter = _vcpu(memory, "rearm", index=1)
-    _timed(waiter, 10, ebx=1)
-    vcpu = _vcpu(memory, "beside")
-    free = _timed(vcpu, turns, esi=_LINE + _PAGE)
-    beside = _timed(vcpu, turns, esi=_BESIDE)
+    waiter = vcpu_on(memory, "rearm", index=1)
+    ns_per_turn(waiter, 10, ebx=1)
+    vcpu = vcpu_on(memory, "beside")
+    free = ns_per_turn(vcpu, turns, esi=LINE + _PAGE)
+    beside = ns_per_turn(vcpu, turns, esi=BESIDE)
     if vcpu.stats["false_faults"] < turns:
         raise EngineError(f"the monitor is {waiter.monitor}, and its page was not protected")
     return beside - free
@@ -168,10 +145,13 @@ def store_beside_ns(turns: int) -> float:
 def _store_rate_row(settings: Settings) -> Row:
     """The best of several turns with and without waiters, taken in turn."""
     with waiting(settings.waiters) as memory:
-        busy = _vcpu(memory, "beside", index=settings.waiters)
-        alone = _vcpu(x86core.Memory(memory.size), "beside")
+        busy = vcpu_on(memory, "beside", index=settings.waiters)
+        alone = vcpu_on(x86core.Memory(memory.size), "beside")
         pairs = [
-            (_timed(busy, settings.turns, esi=0x80000), _timed(alone, settings.turns, esi=0x80000))
+            (
+                ns_per_turn(busy, settings.turns, esi=0x80000),
+                ns_per_turn(alone, settings.turns, esi=0x80000),
+            )
             for _ in range(4 * settings.repeats)
         ]
     mine, free = (1e3 / min(values) for values in zip(*pairs, strict=True))
@@ -180,18 +160,26 @@ def _store_rate_row(settings: Settings) -> Row:
 
 
 @contextmanager
-def waiting(count: int) -> Iterator[x86core.Memory]:
-    """RAM in which so many vCPUs wait in MWAIT, each on a page of its own."""
+def waiting(
+    count: int, policy: int = x86core.MWAIT_FAULT, looks_every_ns: int = 1_000_000
+) -> Iterator[x86core.Memory]:
+    """RAM in which so many vCPUs wait in MWAIT, each on a page of its own.
+
+    Under MWAIT_SCAN each of them looks at its line every `looks_every_ns` by itself.
+    """
     memory = x86core.Memory(MEMORY_SIZE + (4 << 20))
     with ExitStack() as stack:
-        vcpus = [_waiter(memory, index, stack) for index in range(count)]
+        vcpus = [_waiter(memory, index, policy, looks_every_ns, stack) for index in range(count)]
         _await(lambda: all(vcpu.waiting == "mwait" for vcpu in vcpus))
         yield memory
 
 
-def _waiter(memory: x86core.Memory, index: int, stack: ExitStack) -> x86core.VCPU:
-    vcpu = _vcpu(memory, "wait", index)
-    vcpu.eax = _LINE + index * _PAGE
+def _waiter(
+    memory: x86core.Memory, index: int, policy: int, looks_every_ns: int, stack: ExitStack
+) -> x86core.VCPU:
+    vcpu = vcpu_on(memory, "wait", index)
+    vcpu.mwait_policy, vcpu.mwait_scan_ns = policy, looks_every_ns
+    vcpu.eax = LINE + index * _PAGE
     thread = threading.Thread(target=vcpu.run, name=f"vCPU {index}")
     thread.start()
     stack.callback(thread.join)
