@@ -117,6 +117,11 @@ class Mailbox:
         self._memory.write(_WORDS, struct.pack(f"<{len(words)}I", *words))
 
     @property
+    def flags_pages(self) -> tuple[int, int]:
+        """Address and size of the pages with the vCPUs' flags, by which they wake one another."""
+        return _FLAGS_PAGES, 4096 * self.vcpus
+
+    @property
     def all_started(self) -> bool:
         """Every vCPU is through with its preparations."""
         return int(self._started[0]) == self.vcpus

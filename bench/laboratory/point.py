@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final, Self
 
 #: Host threads in real time, or the host model in virtual time.
@@ -26,7 +25,7 @@ class Point:
     executor: str
     clock: str
     costs: str
-    parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 1.0
     repeat: int = 0
 

@@ -1,0 +1,211 @@
+"""The host thread of a vCPU: into the guest, and what every exit costs.
+
+The guest's code is real, and so is its monitor. A turn in the guest is executed at once when it
+begins, for as many instructions as the quantum has ns, and then its time passes. It ends before
+each instruction that may wake another vCPU, so that such a store or interrupt happens in the order
+of the model's time; other stores may be seen by other vCPUs up to a quantum early.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from simpy.events import Timeout
+
+from bench.laboratory.parameter import LaboratoryError
+from bench.laboratory.virtual.clock import Process
+from bench.laboratory.virtual.scheduler import Host, HostThread
+from x86core import (
+    EXIT_IDLE,
+    EXIT_INTR,
+    EXIT_IO,
+    EXIT_IO_OUT,
+    EXIT_IPI,
+    EXIT_LIMIT,
+    EXIT_MMIO,
+    EXIT_NAMES,
+    EXIT_STORE,
+    VCPU,
+)
+
+if TYPE_CHECKING:
+    from bench.laboratory.virtual.machine import GuestMachine
+
+#: A port or address without a device reads as ones.
+_NOTHING_THERE: Final = 0xFFFF_FFFF
+
+#: Makes the wait of a vCPU in MWAIT, or in HLT, pass.
+Wait: TypeAlias = Callable[["VCPUThread"], Process]
+
+
+class VCPUThread(HostThread):
+    """That of one vCPU of a machine. `mwait` and `hlt` are what the two idle instructions are.
+
+    `exits` counts VM exits by the name of their reason, `sleeps` how often the thread has slept for
+    its guest, and `turns_passed` the turns of an idle loop that were taken as made.
+    """
+
+    __slots__ = (
+        "_hlt",
+        "_instructions",
+        "_mwait",
+        "_turned_at",
+        "_turned_with",
+        "_turning",
+        "attention",
+        "costs",
+        "exits",
+        "loop_ns",
+        "machine",
+        "poll_window_ns",
+        "programmed",
+        "sleeps",
+        "turns_passed",
+        "vcpu",
+    )
+
+    def __init__(
+        self, host: Host, machine: GuestMachine, vcpu: VCPU, quantum_ns: int, mwait: Wait, hlt: Wait
+    ) -> None:
+        super().__init__(host)
+        self.machine = machine
+        self.vcpu = vcpu
+        self.costs = host.costs
+        self.exits: Counter[str] = Counter()
+        self.sleeps = self.turns_passed = 0
+        self.attention = False
+        self.poll_window_ns = 0
+        self.programmed: int | None = None
+        self.loop_ns = 0
+        self._turning = False
+        self._turned_at = 0
+        self._turned_with: tuple[int, ...] = ()
+        self._mwait, self._hlt = mwait, hlt
+        self._instructions = max(1, quantum_ns // self.costs.instruction)
+
+    def live(self) -> Process:
+        """For ever, or until the guest has ended its machine."""
+        machine, vcpu, costs, instructions = self.machine, self.vcpu, self.costs, self._instructions
+        clock, host, run = self.clock, self.host, self.vcpu.run
+        is_protected = machine.memory.is_protected
+        may_wake = False
+        while not machine.ended:
+            if host.ready and host.is_over(self):
+                yield from self.preempted_in_guest()
+            if self.attention:
+                yield from self.attend()
+            now = clock.now
+            vcpu.time = now + self.lag_ns
+            reason = run(instructions)
+            lag = vcpu.time - now
+            if may_wake:
+                may_wake = False
+                lag += machine.wake_runnable(self)
+            if reason == EXIT_IDLE:
+                self.lag_ns = lag
+                yield from self._idle()
+                continue
+            if reason == EXIT_INTR:
+                self.lag_ns = lag
+                continue
+            self._turning = False
+            self.lag_ns = 0
+            if reason == EXIT_STORE:
+                # The store is made by the next run, at its very time.
+                may_wake = True
+                if machine.protects and is_protected(vcpu.mmio_address):
+                    lag += costs.write_fault
+                yield Timeout(clock, lag)
+            elif reason == EXIT_IPI:
+                may_wake = True
+                self.exits["EXIT_IPI"] += 1
+                yield Timeout(clock, lag + costs.ipi + machine.scan(self))
+            else:
+                yield Timeout(clock, lag)
+                if reason != EXIT_LIMIT:
+                    yield from self._device(reason)
+
+    def preempted_in_guest(self) -> Process:
+        """Leave the guest and the core, and come back."""
+        self.exits["EXIT_PREEMPTED"] += 1
+        yield from self.step_aside()
+        self.lag_ns += self.costs.exit + self.machine.scan(self)
+
+    def attend(self, *, idle: bool = False) -> Process:
+        """Come out for deferred work that waits no more; `idle`: out of HLT, for what there is."""
+        self.attention = False
+        self.exits["EXIT_INTR"] += 1
+        yield from self.spend(self.costs.exit + self.costs.userspace)
+        yield from self.machine.work.slice(self, idle=idle)
+        self.lag_ns += self.machine.scan(self)
+
+    def begin_turn(self) -> None:
+        """An idle loop goes round once more, for no reason that it could see."""
+        vcpu = self.vcpu
+        self._turning = True
+        self._turned_at = vcpu.instructions
+        self._turned_with = _registers(vcpu)
+
+    def goes_round(self) -> bool:
+        """Whether it has come round in one go and with the same registers: so it will again.
+
+        Then `loop_ns` is how long it takes.
+        """
+        if not self._turning or self._turned_with != _registers(self.vcpu):
+            return False
+        self.loop_ns = (self.vcpu.instructions - self._turned_at) * self.costs.instruction
+        return True
+
+    def kicked(self) -> None:
+        """Somebody wants it to `attend`, on whatever it is."""
+        self.attention = True
+        self.poke()
+
+    def _idle(self) -> Process:
+        waiting = self.vcpu.waiting
+        self.machine.waiting[self] = None
+        if waiting == "mwait":
+            yield from self._mwait(self)
+        elif waiting == "hlt":
+            yield from self._hlt(self)
+        else:
+            yield from self.spend(0)
+            if not self.vcpu.runnable:
+                yield from self.sleep()
+        del self.machine.waiting[self]
+        self.lag_ns += self.machine.scan(self)
+
+    def _device(self, reason: int) -> Process:
+        """A port or address: there are no devices but the exit port."""
+        vcpu = self.vcpu
+        if reason not in (EXIT_IO, EXIT_MMIO):
+            raise LaboratoryError(
+                f"the guest went wrong: vCPU {vcpu.index} left with {EXIT_NAMES[reason]}"
+                f" at {vcpu.cs.selector:04x}:{vcpu.eip:08x}"
+            )
+        self.exits[EXIT_NAMES[reason]] += 1
+        yield from self.spend(self.costs.exit + self.costs.userspace)
+        if reason == EXIT_MMIO:
+            vcpu.mmio_data = _NOTHING_THERE
+        elif vcpu.io_direction != EXIT_IO_OUT:
+            vcpu.io_data = _NOTHING_THERE >> (32 - 8 * vcpu.io_size)
+        elif vcpu.io_port == self.machine.exit_port:
+            self.machine.end(vcpu.io_data)
+        self.lag_ns += self.machine.scan(self)
+
+
+def _registers(vcpu: VCPU) -> tuple[int, ...]:
+    return (
+        vcpu.eip,
+        vcpu.eax,
+        vcpu.ecx,
+        vcpu.edx,
+        vcpu.ebx,
+        vcpu.esp,
+        vcpu.ebp,
+        vcpu.esi,
+        vcpu.edi,
+        vcpu.eflags,
+    )
