@@ -14,12 +14,14 @@ SANITIZED := build/sanitized
 # Tests that run guests on threads have one of these to themselves (tests/conftest.py).
 TEST_PROCESSES := 2
 
-.PHONY: run test bench lint build clean help docs differential vectors flood fuzz fuzz-sanitized model stress
+.PHONY: run test bench bench-accept answers lint build clean help docs differential vectors flood fuzz fuzz-sanitized model stress
 
 help:
-	@echo 'make run    build, then compare the ways of handling MWAIT (python -m bench lab)'
+	@echo 'make run    build, then the quick laboratory: a table, and a report in build/laboratory'
 	@echo 'make test   build, then run the tests'
-	@echo 'make bench  build, then the micro-benchmarks, side by side with Unicorn'
+	@echo 'make bench  build, then the benchmarks, side by side with Unicorn and with the run accepted last'
+	@echo 'make bench-accept  have the last run be what later ones are held against'
+	@echo 'make answers  the figures of docs/answers.md anew, and their plots into build/answers'
 	@echo 'make lint   ruff, mypy and cython-lint'
 	@echo 'make docs   the documentation as a site, with the API and the instructions, into build/docs'
 	@echo 'make clean  remove everything that was built'
@@ -34,15 +36,23 @@ help:
 	@echo 'make fuzz-sanitized  the same under AddressSanitizer and UndefinedBehaviorSanitizer'
 
 run: build
-	$(BIN)/python -m bench lab
+	$(BIN)/python -m bench quick -o build/laboratory
 
 test: build
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup -p no:benchmark
 
+# All three, also when one of them is not content.
 bench: build
-	$(BIN)/python -m pytest bench --benchmark-only
-	$(BIN)/python -m bench core
-	$(BIN)/python -m bench wake
+	@failed=0; for part in core wake micro; do $(BIN)/python -m bench $$part || failed=1; done; exit $$failed
+
+bench-accept: build
+	$(BIN)/python -m bench micro --accept
+
+# The figures of docs/answers.md in virtual time, and their plots.
+answers: build
+	$(BIN)/python -m bench sweep answers -o build/answers.jsonl
+	$(BIN)/python -m bench figures build/answers.jsonl docs/answers.md
+	$(BIN)/python -m bench report build/answers.jsonl -o build/answers
 
 lint: build
 	$(BIN)/ruff check .

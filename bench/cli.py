@@ -15,10 +15,17 @@ from rich.console import Console
 
 from bench import core, core_report, lab, lab_report
 from bench.affinity import pinned
+from bench.calibrate_cli import calibrate_command, costs_command
 from bench.engines import EngineError
 from bench.environment import environment
+from bench.figures_cli import figures_command
+from bench.laboratory.report.command import report_command
+from bench.micro_cli import micro_command
 from bench.output import document, write_whole
 from bench.progress import lab_progress
+from bench.quick_cli import quick_command
+from bench.scenarios_cli import scenarios_command
+from bench.sweep_cli import sweep_command
 from bench.wake_cli import wake_command
 from bench.work_cli import work_command
 from vmm import AssemblyError
@@ -85,8 +92,16 @@ def cli() -> None:
     """
 
 
+cli.add_command(quick_command)
+cli.add_command(report_command)
+cli.add_command(scenarios_command)
+cli.add_command(sweep_command)
 cli.add_command(wake_command)
 cli.add_command(work_command)
+cli.add_command(calibrate_command)
+cli.add_command(costs_command)
+cli.add_command(micro_command)
+cli.add_command(figures_command)
 
 
 @cli.command("lab")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-
-import numpy as np
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -31,7 +30,7 @@ def environment(command: str) -> Environment:
         cores=len(os.sched_getaffinity(0)),
         kernel=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        numpy=np.__version__,
+        numpy=version("numpy"),
         command=command,
     )
 

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.laboratory.engines import catalogue
+from bench.laboratory.sweep.definition import parse
 from tests.docs.blocks import Block
 from tests.docs.commands import ROOT, check_options, commands, run
 from vmm import assemble
 
 #: Those of blocks; of `text` nothing is checked.
-LANGUAGES = {"asm", "c", "console", "cython", "python", "sh", "text"}
+LANGUAGES = {"asm", "c", "console", "cython", "python", "sh", "text", "toml"}
 
 
 class Reader:
@@ -46,6 +48,8 @@ class Reader:
                         run(command, self._folder)
             case "text":
                 pass
+            case "toml":
+                parse("the block", block.text, catalogue())  # a sweep
             case other:
                 raise ValueError(f"{other!r} is no language that is checked: {sorted(LANGUAGES)}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.laboratory.parameter import LaboratoryError
 from tests.docs.blocks import Block, blocks, inline_commands
 from tests.docs.commands import Command, run
 from tests.docs.reader import Reader
@@ -25,6 +26,7 @@ from vmm import AssemblyError
         ("console", "true", ValueError, "begins with"),
         ("console", "$ echo one\ntwo", AssertionError, "no line 'two'"),
         ("console", "$ echo b; echo a\na\nb", AssertionError, "no line 'b'"),
+        ("toml", "scenarios = 'x'", LaboratoryError, "unknown scenario 'x'"),
         ("sh", "exit 3", AssertionError, "status 3"),
         ("sh", "true  # status 1", AssertionError, "status 0"),
         ("sh", "make nothing", AssertionError, "no nothing"),
