@@ -3,7 +3,7 @@
 Physical memory of every test guest:
 
     0x00000  real-mode interrupt vector table
-    0x01000  GDT      0x02000  IDT
+    0x01000  GDT      0x02000  IDT      0x02C00  TSS, with a stack for privilege level 0
     0x03000  256 HLTs: the handler of vector v is the one at 0x3000 + v
     0x08000  stacks, 2 KiB for each vCPU
     0x10000  code, 4 KiB for each vCPU
@@ -31,6 +31,7 @@ from vmm.asm import assemble
 RAM = 1 << 20
 GDT = 0x1000
 IDT = 0x2000
+TSS = 0x2C00
 HANDLERS = 0x3000
 STACKS = 0x8000
 CODE = 0x10000
@@ -40,8 +41,8 @@ DATA = 0x20000
 CODE32, DATA32, SMALL, ABSENT, SPARE = 0x08, 0x10, 0x18, 0x20, 0x28
 GDT_LIMIT = SPARE + 7
 
-DE, DB, NMI, BP, OF, UD, DF, NP, SS, GP = 0, 1, 2, 3, 4, 6, 8, 11, 12, 13
-_PUSHES_ERROR_CODE = {DF, 10, NP, SS, GP, 14}
+DE, DB, NMI, BP, OF, UD, DF, NP, SS, GP, AC = 0, 1, 2, 3, 4, 6, 8, 11, 12, 13, 17
+_PUSHES_ERROR_CODE = {DF, 10, NP, SS, GP, 14, AC}
 
 FLAG_CF, FLAG_ZF, FLAG_TF, FLAG_IF, FLAG_RF = 1 << 0, 1 << 6, 1 << 8, 1 << 9, 1 << 16
 GENERAL = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
@@ -110,6 +111,8 @@ def flat32(source: str, *, memory: x86.Memory | None = None, index: int = 0) -> 
     vcpu.start_flat32(eip=code_address(index), esp=stack_top(index))
     vcpu.gdt_base, vcpu.gdt_limit = GDT, GDT_LIMIT
     vcpu.idt_base, vcpu.idt_limit = IDT, 256 * 8 - 1
+    memory.write(TSS + 4, struct.pack("<II", stack_top(index) - 0x400, DATA32))
+    vcpu.tr.selector, vcpu.tr.base, vcpu.tr.limit, vcpu.tr.access = SPARE + 8, TSS, 103, 0x8B
     vcpu.cs.selector = CODE32
     for segment in (vcpu.ss, vcpu.ds, vcpu.es, vcpu.fs, vcpu.gs):
         segment.selector = DATA32

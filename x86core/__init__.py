@@ -45,7 +45,7 @@ from x86core.kvm_run import (
     WATCH_WRITE,
 )
 from x86core.lockstep import MOST_TURN, Lockstep
-from x86core.memory import MAX_MEMORY, Memory
+from x86core.memory import MAX_MEMORY, MAX_ROM, ROM_END, Memory
 from x86core.records import (
     AGENT_HOST,
     AGENT_TIMER,
@@ -66,6 +66,7 @@ from x86core.records import (
     WAKE_STORE,
 )
 from x86core.registers import Segment
+from x86core.translation import Translation
 from x86core.vcpu import MAX_VCPUS, VCPU, check_tail_calls
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "HLT_POLL",
     "KVM_RUN",
     "MAX_MEMORY",
+    "MAX_ROM",
     "MAX_VCPUS",
     "MOST_TURN",
     "MP_STATE_HALTED",
@@ -118,6 +120,7 @@ __all__ = [
     "RECORD_HLT",
     "RECORD_MWAIT",
     "RECORD_START",
+    "ROM_END",
     "USERSPACE_EXIT_HLT",
     "USERSPACE_EXIT_MWAIT",
     "VCPU",
@@ -133,6 +136,7 @@ __all__ = [
     "Lockstep",
     "Memory",
     "Segment",
+    "Translation",
 ]
 
 check_tail_calls()

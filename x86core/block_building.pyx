@@ -2,12 +2,13 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from x86core.blocks cimport block_allocate, block_insert, nowhere
+from x86core.blocks cimport block_allocate, block_insert, current_context, nowhere
 from x86core.decode cimport MAX_LENGTH, Bytes, Decoded, choose_slot, decode_one
+from x86core.debug_registers cimport breakpoints_at
 from x86core.guest_debug cimport is_breakpoint
 from x86core.intrinsics cimport atomic_load, atomic_or, atomic_store
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
-from x86core.opcodes cimport (CHAIN, MAY_READ, ON_CAREFUL, OVERWRITES, TOO_LONG, UNDEFINED, Entry, first_of_pair,
+from x86core.opcodes cimport (CHAIN, FORBIDDEN, MAY_READ, ON_CAREFUL, OVERWRITES, TOO_LONG, UNDEFINED, Entry, first_of_pair,
                               fused_pairs, handlers, second_of_pair)
 from x86core.shootdown cimport everybody_answered, lock_page, shootdown, unlock_page
 from x86core.state cimport (BLOCK_INSTRUCTIONS, CPU, CS, EXCEPTION_GP, LINE_SIZE, NO_MEMORY, PAGE_CODE, PAGE_SIZE,
@@ -149,6 +150,10 @@ cdef void finish_block(Block* block, Decoded* decoded, uint8_t* slots, int count
             insn.instance = UNDEFINED if entry != NULL else TOO_LONG
             live = True
             continue
+        if decoded[position].forbidden:
+            insn.instance = FORBIDDEN
+            live = True
+            continue
         if not live and slots[position] < ON_CAREFUL and entry.instances[decoded[position].large][slots[position] + 1]:
             slots[position] += 1
         insn.instance = entry.instances[decoded[position].large][slots[position]]
@@ -198,7 +203,7 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
     cdef Entry* entry
     watched[0] = True
     block.eip = cpu.eip
-    block.context = cpu.context_key >> 32
+    block.context = current_context(cpu)
     block.physical = physical
     block.page[0] = physical >> 12
     block.page[1] = block.page[0]
@@ -206,7 +211,8 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
     while count < most and not ended:
         if count and (eip > cpu.segments[CS].limit or at >> 12 != block.page[0]):
             break
-        if cpu.debug != NULL and is_breakpoint(cpu.debug, cpu.segments[CS].base + eip):
+        if cpu.watching and (is_breakpoint(cpu, cpu.segments[CS].base + eip)
+                             or breakpoints_at(cpu, cpu.segments[CS].base + eip)):
             if count:
                 break
             begins_at_breakpoint = True
@@ -220,7 +226,7 @@ cdef int decode_into(CPU* cpu, Block* block, uint32_t physical, int most, uint32
         entry = decoded[count].entry
         if not decoded[count].bad:
             slots[count] = choose_slot(cpu.mode, &block.insns[count], &decoded[count])
-        ended = decoded[count].bad or entry.ends
+        ended = decoded[count].bad or decoded[count].forbidden or entry.ends
         eip += block.insns[count].length
         at += block.insns[count].length
         count += 1

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from x86core.state cimport CPU, Block, Handler
+from x86core.state cimport CONTEXTS, CPU, Block, Handler, Link
 
 # Entered by no link: what a link points to before its target is known.
 cdef Block nowhere
@@ -17,7 +17,13 @@ cdef void block_insert(CPU* cpu, Block* block, uint32_t version, uint32_t versio
 cdef void drop_page(CPU* cpu, uint32_t page) noexcept nogil
 cdef void drop_modified(CPU* cpu) noexcept nogil
 cdef void flush_blocks(CPU* cpu) noexcept nogil
-cdef uint32_t intern_context(CPU* cpu, uint32_t cs_base, uint32_t cs_limit, uint32_t mode) noexcept nogil
+cdef void set_context(CPU* cpu, uint32_t cs_base, uint32_t cs_limit, uint32_t mode) noexcept nogil
+cdef void set_link(CPU* cpu, Link* link, Block** side, Block* block, bint crosses) noexcept nogil
+cdef void forget_targets(CPU* cpu) noexcept nogil
+
+
+cdef inline uint32_t current_context(CPU* cpu) noexcept nogil:
+    return cpu.context_key >> 32 & (CONTEXTS - 1)
 
 
 cdef inline uint32_t jump_hash(uint32_t eip) noexcept nogil:

@@ -10,11 +10,12 @@ from libc.string cimport memset
 
 from x86core.hostmemory cimport release, reserve
 from x86core.intrinsics cimport DEAD_COUNT, atomic_load
-from x86core.state cimport (BLOCK_HASH_ENTRIES, BLOCK_INSTRUCTIONS, CONTEXTS, CPU, Block, CodePage, Context, Handler,
-                            Insn)
+from x86core.state cimport (BLOCK_HASH_ENTRIES, BLOCK_INSTRUCTIONS, CONTEXTS, CPU, CROSSING_LINKS, Block, CodePage,
+                            Context, Handler, Insn, Link)
 
 cdef enum:
     ARENA_SIZE = 32 << 20
+    GENERATIONS = 1 << 24       # so many fit into a key beside the context
 
 nowhere.count = DEAD_COUNT
 
@@ -69,7 +70,7 @@ cdef inline Block** hash_slot(CPU* cpu, uint32_t physical) noexcept nogil:
 cdef Block* block_find(CPU* cpu, uint32_t physical, uint32_t eip) noexcept nogil:
     """The block of the present context at this address, or NULL."""
     cdef Block* block = hash_slot(cpu, physical)[0]
-    cdef uint32_t context = cpu.context_key >> 32
+    cdef uint32_t context = current_context(cpu)
     while block != NULL:
         if block.physical == physical and block.eip == eip and block.context == context:
             return block
@@ -160,7 +161,44 @@ cdef void flush_blocks(CPU* cpu) noexcept nogil:
     memset(cpu.block_hash, 0, sizeof(cpu.block_hash))
     memset(cpu.jump_cache, 0, sizeof(cpu.jump_cache))
     cpu.arena_used = 0
+    cpu.crossing_count = 0
     cpu.flushes += 1
+
+
+cdef void set_link(CPU* cpu, Link* link, Block** side, Block* block, bint crosses) noexcept nogil:
+    """Have a block go on with another one. `crosses`: that holds only until a translation changes."""
+    if crosses:
+        if cpu.crossing_count == CROSSING_LINKS:
+            forget_links(cpu)
+        cpu.crossing_links[cpu.crossing_count] = link
+        cpu.crossing_count += 1
+    side[0] = block
+
+
+cdef void forget_links(CPU* cpu) noexcept nogil:
+    cdef uint32_t number
+    for number in range(cpu.crossing_count):
+        cpu.crossing_links[number].taken = &nowhere
+        cpu.crossing_links[number].fallthrough = &nowhere
+    cpu.crossing_count = 0
+
+
+cdef void forget_targets(CPU* cpu) noexcept nogil:
+    """A translation has changed: what was found by a linear address is to be looked up again."""
+    forget_links(cpu)
+    cpu.generation = (cpu.generation + 1) & (GENERATIONS - 1)
+    if cpu.generation == 0:
+        memset(cpu.jump_cache, 0, sizeof(cpu.jump_cache))
+    set_context_key(cpu, current_context(cpu))
+
+
+cdef void set_context_key(CPU* cpu, uint32_t context) noexcept nogil:
+    cpu.context_key = <uint64_t>(cpu.generation * CONTEXTS | context) << 32
+
+
+cdef void set_context(CPU* cpu, uint32_t cs_base, uint32_t cs_limit, uint32_t mode) noexcept nogil:
+    """Have blocks be found and made for this context."""
+    set_context_key(cpu, intern_context(cpu, cs_base, cs_limit, mode))
 
 
 cdef uint32_t intern_context(CPU* cpu, uint32_t cs_base, uint32_t cs_limit, uint32_t mode) noexcept nogil:

@@ -4,6 +4,9 @@ cdef enum:
     PAGE_SIZE = 4096
     LINE_SIZE = 64              # what MONITOR watches, in bytes
     TLB_ENTRIES = 512
+    TLB_WORDS = 8               # of 64 bits, with a bit for each entry of the TLB
+    LARGE_WORDS = 16            # the same for each 4 MiB of the linear address space
+    CROSSING_LINKS = 1024       # between blocks of different pages
     JUMP_ENTRIES = 4096
     BLOCK_HASH_ENTRIES = 16384
     BLOCK_INSTRUCTIONS = 32     # at most, in one block
@@ -54,6 +57,7 @@ cdef enum:
     FLAG_AC = 0x40000
     FLAG_ID = 0x200000
     FLAGS_ARITHMETIC = 0x08D5
+    FLAGS_SETTABLE = 0x277FD5   # all but reserved ones, VIF and VIP
     FLAGS_ALWAYS = 0x0002
 
 cdef enum:
@@ -68,6 +72,10 @@ cdef enum:
     CR0_NW = 0x20000000
     CR0_CD = 0x40000000
     CR0_PG = 0x80000000
+    CR4_TSD = 0x004
+    CR4_DE = 0x008
+    CR4_PSE = 0x010
+    CR4_PGE = 0x080
 
 # Exception vectors (SDM vol. 3, 6.3.1), and two that never reach the guest.
 cdef enum:
@@ -85,6 +93,7 @@ cdef enum:
     EXCEPTION_SS = 12
     EXCEPTION_GP = 13
     EXCEPTION_PF = 14
+    EXCEPTION_AC = 17
     DEVICE_ACCESS = 0x100       # the instruction waits for a port or memory-mapped access
     NO_MEMORY = 0x101           # instructions were to be fetched where there is no RAM
     WATCHED = 0x102             # the instruction meets a watchpoint and is to be executed alone
@@ -169,6 +178,7 @@ cdef enum:
     PAGE_PROTECTED = 2          # monitored (design: write-fault wake)
     PAGE_ACKNOWLEDGED = 4       # and every vCPU has dropped its write tag since
     PAGE_HELD = 8               # run() is left before a store there, if stops_before_wakes
+    PAGE_ROM = 16               # read-only: a guest's stores change nothing
 
 # Bits of Watchpoint.kind: what it is for.
 cdef enum:

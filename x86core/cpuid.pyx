@@ -11,10 +11,13 @@ cdef enum:
     HIGHEST_EXTENDED = 0x80000001U
     # Leaf 1, EAX: family 6, model 1, stepping 1, a Pentium Pro by what it can do.
     SIGNATURE = 0x611
-    CPUID_TSC = 1 << 4          # leaf 1, EDX
+    CPUID_DE = 1 << 2           # leaf 1, EDX
+    CPUID_PSE = 1 << 3
+    CPUID_TSC = 1 << 4
     CPUID_MSR = 1 << 5
     CPUID_CX8 = 1 << 8
     CPUID_APIC = 1 << 9
+    CPUID_PGE = 1 << 13
     CPUID_CMOV = 1 << 15
     CPUID_MONITOR = 1 << 3      # leaf 1, ECX
     CPUID_TSC_DEADLINE = 1 << 24
@@ -38,7 +41,7 @@ cdef Leaf answer(uint32_t eax, uint32_t ebx, uint32_t ecx, uint32_t edx) noexcep
 
 cdef Leaf features(CPU* cpu) noexcept nogil:
     cdef uint32_t ecx = CPUID_HYPERVISOR
-    cdef uint32_t edx = CPUID_TSC | CPUID_MSR | CPUID_CX8 | CPUID_CMOV
+    cdef uint32_t edx = CPUID_DE | CPUID_PSE | CPUID_TSC | CPUID_MSR | CPUID_CX8 | CPUID_PGE | CPUID_CMOV
     if cpu.misc_enable & MISC_ENABLE_MONITOR:
         ecx |= CPUID_MONITOR
     if apic_enabled(cpu):

@@ -18,6 +18,7 @@ ctypedef struct Decoded:
     bint in_memory
     bint locked
     bint bad                    # #UD, whatever the rest says
+    bint forbidden              # privileged, and the privilege level is not 0
 
 cdef void decode_one(uint32_t mode, Bytes* code, Insn* insn, Decoded* decoded) noexcept nogil
 cdef int choose_slot(uint32_t mode, Insn* insn, Decoded* decoded) noexcept nogil

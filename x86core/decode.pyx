@@ -6,7 +6,8 @@ from x86core.opcodes cimport (BY_OPERAND_SIZE, BYTE, FAR_POINTER, LOW_NIBBLE, MO
                               MODRM_RM, NO_REGISTER, OFFSET, ON_CAREFUL, ON_FLAT, ON_INDEXED, ON_LOCKED, ON_SEGMENTED, ONE,
                               OPCODE_LOW, REG_FIELD, REGISTER, RELATIVE_BY_SIZE, RELATIVE_BYTE, SEGMENT_OF_OPCODE,
                               SIGNED_BYTE, WORD, WORD_AND_BYTE, Entry, after_f3, one_byte, two_byte, two_byte_after)
-from x86core.state cimport (DS, EBP, EBX, ESP, FS, MODE_CODE32, MODE_FLAT, MODE_STACK32, SS, Insn)
+from x86core.state cimport (DS, EBP, EBX, ESP, FS, MODE_CODE32, MODE_CPL, MODE_FLAT, MODE_PROTECTED, MODE_STACK32,
+                            MODE_VIRTUAL8086, SS, Insn)
 
 
 cdef uint32_t take(Bytes* code, int size) noexcept nogil:
@@ -188,6 +189,9 @@ cdef void decode_one(uint32_t mode, Bytes* code, Insn* insn, Decoded* decoded) n
     if override >= 0:
         insn.segment = override
     decoded.entry = entry
+    if entry.protected and mode & (MODE_PROTECTED | MODE_VIRTUAL8086) != MODE_PROTECTED:
+        decoded.bad = True
+    decoded.forbidden = entry.privileged and mode & MODE_CPL != 0
     if not entry.valid:
         decoded.bad = True
         return

@@ -2,10 +2,11 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from x86core.apic_timer cimport next_stop, notice_timer
-from x86core.blocks cimport block_find, drop_modified, jump_hash, set_stale_handler
+from x86core.blocks cimport block_find, drop_modified, jump_hash, set_link, set_stale_handler
 from x86core.block_building cimport build_block, build_partial, set_breakpoint_handler
-from x86core.events cimport deliver_debug_trap, deliver_external_interrupt, deliver_fault, deliver_nmi
-from x86core.guest_debug cimport adopt_debug, begin_alone, is_passed, take_watch_hit
+from x86core.debug_registers cimport DR6_BS, breakpoints_at, note_debug_exception
+from x86core.events cimport deliver_debug_exception, deliver_external_interrupt, deliver_fault, deliver_nmi
+from x86core.guest_debug cimport adopt_debug, begin_alone, is_breakpoint, is_passed, take_watch_hit
 from x86core.interrupts cimport eoi_pending, interrupt_pending, take_interrupt, tell_eoi, window_requested
 from x86core.intrinsics cimport DEAD_COUNT, atomic_exchange, atomic_load, atomic_or, atomic_store, frame_address
 from x86core.mmu cimport INTENT_FETCH, faulted, raise_exception, translate
@@ -14,8 +15,8 @@ from x86core.shootdown cimport answer_shootdown
 from x86core.state cimport (ATTENTION_CODE, ATTENTION_DEBUG, ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI,
                             ATTENTION_RUN, ATTENTION_SHOOTDOWN, ATTENTION_SIPI, CPU, CS, DEBUG_BREAKPOINT,
                             DEVICE_ACCESS, EXCEPTION_GP, EXIT_AGAIN, EXIT_DEBUG, EXIT_INTERNAL_ERROR, EXIT_INTR,
-                            EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_NONE, FLAG_IF, FLAG_TF, MAY_WAKE, NO_MEMORY,
-                            WATCHED, Block, Insn, JumpEntry, Link)
+                            EXIT_IRQ_WINDOW_OPEN, EXIT_LIMIT, EXIT_NONE, FLAG_IF, FLAG_RF, FLAG_TF, MAY_WAKE, NO_MEMORY,
+                            PAGE_SIZE, WATCHED, Block, Insn, JumpEntry, Link)
 
 
 cdef void spill(CPU* cpu, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
@@ -128,9 +129,13 @@ cdef int attend(CPU* cpu) noexcept nogil:
         return EXIT_INTR
     if cpu.single_step and cpu.retired >= cpu.limit_at:
         return EXIT_LIMIT           # an event behind the instruction is a step of its own
-    if cpu.trap_at == cpu.retired and cpu.trap_shadow != cpu.retired:
+    if cpu.eflags & FLAG_RF and cpu.resume_at != cpu.retired:  # it has held for its instruction
+        cpu.eflags &= ~<uint32_t>FLAG_RF
+    if (cpu.dr_hits or cpu.trap_at == cpu.retired) and cpu.trap_shadow != cpu.retired:
+        note_debug_exception(cpu, cpu.dr_hits | (DR6_BS if cpu.trap_at == cpu.retired else 0))
+        cpu.dr_hits = 0
         cpu.trap_at = -1
-        reason = deliver_debug_trap(cpu)
+        reason = deliver_debug_exception(cpu)
         if reason != EXIT_NONE:
             return reason
     reason = EXIT_NONE
@@ -162,6 +167,8 @@ cdef int attend(CPU* cpu) noexcept nogil:
     if cpu.eflags & FLAG_TF:
         cpu.trap_at = cpu.retired + 1
         cpu.stop_at = cpu.retired + 1
+    elif cpu.dr_hits:
+        cpu.stop_at = cpu.retired + 1
     elif cpu.eflags & FLAG_IF and not undisturbed and interrupt_pending(cpu):
         cpu.stop_at = 0             # one more, now that the handler allows interrupts
     return EXIT_NONE
@@ -176,12 +183,22 @@ cdef int fault(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
     if cpu.exception == WATCHED:
         cpu.replay_next = 0         # again, with the same answers
         return enter(cpu, insn, cpu.result, cpu.carries, cpu.carry)
-    cpu.watch_hit = 0               # trapped only if the instruction is finished
+    cpu.watch_hit = cpu.dr_hits = 0     # trapped only if the instruction is finished
     if cpu.exception == DEVICE_ACCESS:
         return leave(cpu, cpu.access_exit)
     if cpu.exception == MAY_WAKE:
         cpu.replay_next = 0         # as above
         return leave(cpu, <int>cpu.error_code)
+    reason = deliver_fault(cpu)
+    if reason != EXIT_NONE:
+        return leave(cpu, reason)
+    return enter(cpu, insn, cpu.result, cpu.carries, cpu.carry)
+
+
+cdef int fault_behind(CPU* cpu, Insn* insn) noexcept nogil:
+    """The instruction is done, and has gone over to a task that has the exception in cpu.exception at its beginning."""
+    cdef int reason
+    cpu.retired -= insn.remaining - 1
     reason = deliver_fault(cpu)
     if reason != EXIT_NONE:
         return leave(cpu, reason)
@@ -196,17 +213,39 @@ cdef int stale(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t 
 
 
 cdef int breakpoint(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
-    """In the place of an instruction with a breakpoint: out of the guest, unless that is passed."""
+    """In the place of an instruction with a breakpoint: out of the guest for the VMM's, unless that is passed.
+
+    The guest's own is a fault, unless RF is set, a load of SS came before, or the instruction was begun already.
+    """
     cdef uint32_t linear = cpu.segments[CS].base + insn.eip
+    cdef uint32_t hits
+    cdef int reason
     cpu.retired -= insn.remaining
-    if is_passed(cpu, linear):
-        cpu.retired += insn.remaining
-        return handlers[insn.instance](cpu, insn, result, carries, carry)
-    spill(cpu, result, carries, carry)
-    cpu.eip = insn.eip
-    cpu.debug_cause = DEBUG_BREAKPOINT
-    cpu.debug_address = linear
-    return leave(cpu, EXIT_DEBUG)
+    if is_breakpoint(cpu, linear) and not is_passed(cpu, linear):
+        spill(cpu, result, carries, carry)
+        cpu.eip = insn.eip
+        cpu.debug_cause = DEBUG_BREAKPOINT
+        cpu.debug_address = linear
+        return leave(cpu, EXIT_DEBUG)
+    hits = breakpoints_at(cpu, linear)
+    if hits and not (
+            cpu.eflags & FLAG_RF and cpu.resume_at == cpu.retired or cpu.trap_shadow == cpu.retired
+            or cpu.repeat_at == cpu.retired or cpu.replay_count and cpu.replay_at == cpu.retired):
+        spill(cpu, result, carries, carry)
+        cpu.eip = insn.eip
+        note_debug_exception(cpu, hits)
+        reason = deliver_debug_exception(cpu)
+        return leave(cpu, reason) if reason != EXIT_NONE else enter(cpu, insn, cpu.result, cpu.carries, cpu.carry)
+    cpu.retired += insn.remaining
+    return handlers[insn.instance](cpu, insn, result, carries, carry)
+
+
+cdef void link_to(CPU* cpu, Insn* insn, Block** side, Block* block) noexcept nogil:
+    """Remember where the end of a block goes, from `insn`, its last one."""
+    cdef uint32_t base = cpu.segments[CS].base
+    cdef bint crosses = cpu.paging and (
+        block.page[0] != block.page[1] or (base + insn.eip ^ base + block.eip) >= PAGE_SIZE)
+    set_link(cpu, <Link*>(insn + 1), side, block, crosses)
 
 
 cdef int resolve_taken(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry) noexcept nogil:
@@ -223,7 +262,7 @@ cdef int resolve_taken(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
     if link.taken.count == DEAD_COUNT:
         block = find_block(cpu)
         if block != NULL and block != cpu.scratch and cpu.flushes == flushes:
-            link.taken = block
+            link_to(cpu, insn, &link.taken, block)
     return enter(cpu, insn, result, carries, carry)
 
 
@@ -237,7 +276,7 @@ cdef int resolve_fallthrough(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
     if link.fallthrough.count == DEAD_COUNT:
         block = find_block(cpu)
         if block != NULL and block != cpu.scratch and cpu.flushes == flushes:
-            link.fallthrough = block
+            link_to(cpu, insn, &link.fallthrough, block)
     return enter(cpu, insn, result, carries, carry)
 
 

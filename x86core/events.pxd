@@ -6,4 +6,4 @@ cdef int deliver_fault(CPU* cpu) noexcept nogil
 cdef int deliver_software_interrupt(CPU* cpu, uint32_t vector) noexcept nogil
 cdef int deliver_external_interrupt(CPU* cpu, uint32_t vector) noexcept nogil
 cdef int deliver_nmi(CPU* cpu) noexcept nogil
-cdef int deliver_debug_trap(CPU* cpu) noexcept nogil
+cdef int deliver_debug_exception(CPU* cpu) noexcept nogil

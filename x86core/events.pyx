@@ -1,18 +1,24 @@
-"""Exceptions and interrupts: through the vector table of real mode or a 32-bit IDT.
+"""Exceptions and interrupts: through the vector table of real mode, or gates of the IDT.
 
 The arithmetic flags stand in CPU while an event is delivered, and `eip` is the address to return to.
 Each deliver_* returns EXIT_NONE, or EXIT_SHUTDOWN after a triple fault (SDM vol. 3, 6.15).
 """
 from libc.stdint cimport uint32_t, uint64_t
 
+from x86core.debug_registers cimport DR7_GD
+from x86core.descriptors cimport (INTERRUPT_GATE16, TASK_GATE, TRAP_GATE16, Descriptor, dpl_of, gate_offset, gate_selector,
+                                  is_present, is_segment, read_system, system_type)
 from x86core.flags cimport get_eflags
+from x86core.frames cimport Stack, present_stack, push_to, set_pointer
 from x86core.intrinsics cimport atomic_store
-from x86core.mmu cimport FAULT, INTENT_READ, INTENT_WRITE, faulted, raise_exception, read_linear, write_linear
-from x86core.segmentation cimport load_code_segment, segment_address
-from x86core.state cimport (CPU, CR0_PE, CS, ESP, EXCEPTION_DB, EXCEPTION_DE, EXCEPTION_DF,
-                            EXCEPTION_GP, EXCEPTION_NMI, EXCEPTION_NP, EXCEPTION_PF, EXCEPTION_TS,
-                            EXIT_NONE, EXIT_SHUTDOWN, FLAG_AC, FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF,
-                            FLAG_VM, SS)
+from x86core.mmu cimport raise_exception
+from x86core.mmu_intent cimport FAULT, faulted
+from x86core.segmentation cimport set_real_segment, update_context
+from x86core.state cimport (CPU, CR0_PE, CS, EXCEPTION_AC, EXCEPTION_DB, EXCEPTION_DE, EXCEPTION_DF, EXCEPTION_GP, EXCEPTION_NMI,
+                            EXCEPTION_NP, EXCEPTION_PF, EXCEPTION_TS, EXIT_NONE, EXIT_SHUTDOWN, FLAG_AC, FLAG_IF,
+                            FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM, TR)
+from x86core.task cimport TASK_EVENT, TASK_FAULT, switch_through_gate
+from x86core.transfer cimport enter_handler
 
 cdef enum Source:
     SOFTWARE                    # INT n and its kin
@@ -20,37 +26,23 @@ cdef enum Source:
     EXTERNAL                    # an interrupt, or a trap between instructions
 
 
-cdef int push(CPU* cpu, uint32_t* sp, uint32_t value, int size) noexcept nogil:
-    """Push below *sp, which is moved; ESP itself is left until the whole frame stands."""
-    cdef uint32_t below = (sp[0] - size) & cpu.stack_mask
-    cdef uint64_t linear = segment_address(cpu, SS, below, size, INTENT_WRITE)
-    if faulted(linear) or write_linear(cpu, <uint32_t>linear, value, size):
-        return FAULT
-    sp[0] = below
-    return 0
-
-
-cdef int push_frame(CPU* cpu, uint32_t eflags, int size, bint with_error, uint32_t error_code,
-                    uint32_t* sp) noexcept nogil:
-    if push(cpu, sp, eflags, size) or push(cpu, sp, cpu.segments[CS].selector, size) or (
-            push(cpu, sp, cpu.eip, size)):
-        return FAULT
-    return push(cpu, sp, error_code, size) if with_error else 0
-
-
 cdef int deliver_real(CPU* cpu, uint32_t vector) noexcept nogil:
-    cdef uint32_t sp = cpu.gpr[ESP]
+    cdef Stack stack
     cdef uint64_t entry
     if vector * 4 + 3 > cpu.idt_limit:
         return raise_exception(cpu, EXCEPTION_GP, vector * 8 + 2)
-    entry = read_linear(cpu, cpu.idt_base + vector * 4, 4, INTENT_READ)
+    entry = read_system(cpu, cpu.idt_base + vector * 4, 4)
     if faulted(entry):
         return FAULT
-    if push_frame(cpu, get_eflags(cpu), 2, False, 0, &sp):
+    present_stack(cpu, &stack)
+    if push_to(cpu, &stack, get_eflags(cpu), 2) or push_to(cpu, &stack, cpu.segments[CS].selector, 2) or push_to(
+            cpu, &stack, cpu.eip, 2):
         return FAULT
-    if load_code_segment(cpu, <uint32_t>entry >> 16, <uint32_t>entry & 0xFFFF):
-        return FAULT
-    cpu.gpr[ESP] = cpu.gpr[ESP] & ~cpu.stack_mask | sp & cpu.stack_mask
+    if <uint32_t>entry & 0xFFFF > cpu.segments[CS].limit:
+        return raise_exception(cpu, EXCEPTION_GP, 0)
+    set_pointer(cpu, &stack)
+    set_real_segment(cpu, CS, <uint32_t>entry >> 16)
+    update_context(cpu)
     cpu.eip = <uint32_t>entry & 0xFFFF
     cpu.eflags &= ~<uint32_t>(FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF)
     return 0
@@ -58,49 +50,70 @@ cdef int deliver_real(CPU* cpu, uint32_t vector) noexcept nogil:
 
 cdef int deliver_protected(CPU* cpu, uint32_t vector, bint with_error, uint32_t error_code,
                            Source source) noexcept nogil:
-    """Through an interrupt or trap gate to a handler at the same privilege level."""
+    """Through an interrupt, trap or task gate (SDM vol. 3, 6.12); 0, FAULT or FAULT_IN_TASK."""
     cdef uint32_t external = 0 if source == SOFTWARE else 1
-    cdef uint32_t gate_error = vector * 8 + 2 + external
-    cdef uint32_t at = cpu.idt_base + vector * 8
-    cdef uint32_t sp = cpu.gpr[ESP]
-    cdef uint32_t kind, offset, eflags
+    cdef int failed = pass_gate(cpu, vector, with_error, error_code, source)
+    if failed and EXCEPTION_TS <= cpu.exception <= EXCEPTION_GP:
+        cpu.error_code |= external
+    return failed
+
+
+cdef int pass_gate(CPU* cpu, uint32_t vector, bint with_error, uint32_t error_code, Source source) noexcept nogil:
+    cdef uint32_t gate_error = vector * 8 + 2
+    cdef Descriptor gate
     cdef uint64_t low, high
-    cdef int size
+    cdef uint32_t eflags
+    cdef int kind, failed
+    cdef bint resumes
     if vector * 8 + 7 > cpu.idt_limit:
         return raise_exception(cpu, EXCEPTION_GP, gate_error)
-    low = read_linear(cpu, at, 4, INTENT_READ)
+    low = read_system(cpu, cpu.idt_base + vector * 8, 4)
     if faulted(low):
         return FAULT
-    high = read_linear(cpu, at + 4, 4, INTENT_READ)
+    high = read_system(cpu, cpu.idt_base + vector * 8 + 4, 4)
     if faulted(high):
         return FAULT
-    kind = high >> 8 & 0x1F
-    if kind not in (0x06, 0x07, 0x0E, 0x0F):
+    gate.low = <uint32_t>low
+    gate.high = <uint32_t>high
+    kind = system_type(&gate)
+    if is_segment(&gate) or kind != TASK_GATE and kind & 7 != INTERRUPT_GATE16 and kind & 7 != TRAP_GATE16 or (
+            source == SOFTWARE and dpl_of(&gate) < cpu.cpl):
         return raise_exception(cpu, EXCEPTION_GP, gate_error)
-    if not high & 0x8000:
+    if not is_present(&gate):
         return raise_exception(cpu, EXCEPTION_NP, gate_error)
-    size = 4 if kind & 8 else 2
-    offset = low & 0xFFFF
-    if size == 4:
-        offset |= <uint32_t>high & 0xFFFF0000U
+    # Whether RF is set in what is saved: SDM vol. 3, 18.3.1.1.
+    resumes = source == PROCESSOR or source == EXTERNAL and cpu.repeat_at == cpu.retired
+    if kind == TASK_GATE:
+        failed = switch_through_gate(cpu, &gate, TASK_FAULT if resumes else TASK_EVENT, cpu.eip)
+        if not failed and with_error:
+            failed = push_error_code(cpu, error_code)
+        return failed
     eflags = get_eflags(cpu)
-    if source == PROCESSOR:
+    if resumes:
         eflags |= FLAG_RF
-    if push_frame(cpu, eflags, size, with_error, error_code, &sp):
+    elif source == SOFTWARE:
+        eflags &= ~<uint32_t>FLAG_RF
+    if enter_handler(cpu, gate_selector(&gate), gate_offset(&gate), eflags, 4 if kind & 8 else 2, with_error,
+                     error_code):
         return FAULT
-    if load_code_segment(cpu, <uint32_t>low >> 16, offset):
-        cpu.error_code |= external
-        return FAULT
-    cpu.gpr[ESP] = cpu.gpr[ESP] & ~cpu.stack_mask | sp & cpu.stack_mask
-    cpu.eip = offset
     cpu.eflags &= ~<uint32_t>(FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM)
     if not kind & 1:
         cpu.eflags &= ~<uint32_t>FLAG_IF
     return 0
 
 
+cdef int push_error_code(CPU* cpu, uint32_t error_code) noexcept nogil:
+    """Onto the stack of the task that an exception has gone to."""
+    cdef Stack stack
+    present_stack(cpu, &stack)
+    if push_to(cpu, &stack, error_code, 4 if cpu.segments[TR].access & 8 else 2):
+        return FAULT
+    set_pointer(cpu, &stack)
+    return 0
+
+
 cdef bint has_error_code(uint32_t vector) noexcept nogil:
-    return vector == EXCEPTION_DF or EXCEPTION_TS <= vector <= EXCEPTION_PF or vector == 17
+    return vector == EXCEPTION_DF or EXCEPTION_TS <= vector <= EXCEPTION_PF or vector == EXCEPTION_AC
 
 
 cdef bint is_contributory(uint32_t vector) noexcept nogil:
@@ -108,6 +121,8 @@ cdef bint is_contributory(uint32_t vector) noexcept nogil:
 
 
 cdef int deliver_once(CPU* cpu, uint32_t vector, uint32_t error_code, Source source) noexcept nogil:
+    if vector == EXCEPTION_PF and source == PROCESSOR:
+        cpu.cr2 = cpu.fault_address
     # TF is cleared on the way; a step that had begun ends without its trap (SDM vol. 3, 17.3.1.4).
     cpu.trap_at = -1
     if cpu.cr0 & CR0_PE:
@@ -116,15 +131,21 @@ cdef int deliver_once(CPU* cpu, uint32_t vector, uint32_t error_code, Source sou
 
 
 cdef int deliver(CPU* cpu, uint32_t vector, uint32_t error_code, Source source) noexcept nogil:
-    """Deliver an event, and in its place whatever exceptions its delivery meets."""
+    """Deliver an event, and in its place whatever exceptions its delivery meets.
+
+    #AC makes no double fault, and a handler at privilege level 3 whose stack is misaligned raises it at each attempt.
+    A processor tries for ever, deaf to every event but RESET; here it is shut down.
+    """
+    cdef bint misaligned = source == PROCESSOR and vector == EXCEPTION_AC
     cdef uint32_t second
     cdef bint double_fault = source == PROCESSOR and vector == EXCEPTION_DF
     cpu.delivering = True
     while deliver_once(cpu, vector, error_code, source):
-        if double_fault:
+        second = cpu.exception
+        if double_fault or misaligned and second == EXCEPTION_AC:
             cpu.delivering = False
             return EXIT_SHUTDOWN
-        second = cpu.exception
+        misaligned = misaligned or second == EXCEPTION_AC
         if source == PROCESSOR and (
                 is_contributory(vector) and is_contributory(second)
                 or vector == EXCEPTION_PF and (is_contributory(second) or second == EXCEPTION_PF)):
@@ -136,6 +157,9 @@ cdef int deliver(CPU* cpu, uint32_t vector, uint32_t error_code, Source source) 
             error_code = cpu.error_code
         source = PROCESSOR
     cpu.delivering = False
+    cpu.repeat_at = -1
+    if vector == EXCEPTION_DB:
+        cpu.dr[7] &= ~<uint32_t>DR7_GD  # so that the handler can use the debug registers
     # What the handler's first instruction asks of devices is not what the faulting one asked.
     cpu.replay_at = -1
     cpu.last_event = vector
@@ -174,5 +198,6 @@ cdef int deliver_nmi(CPU* cpu) noexcept nogil:
     return deliver(cpu, EXCEPTION_NMI, 0, EXTERNAL)
 
 
-cdef int deliver_debug_trap(CPU* cpu) noexcept nogil:
+cdef int deliver_debug_exception(CPU* cpu) noexcept nogil:
+    """A trap between instructions, or the fault of a breakpoint for execution: alone among faults it leaves RF as it is."""
     return deliver(cpu, EXCEPTION_DB, 0, EXTERNAL)

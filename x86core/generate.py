@@ -34,7 +34,7 @@ def load_instances() -> ModuleType:
     bare.__path__ = [str(HERE)]
     sys.modules["x86core"] = bare
     module = importlib.import_module("x86core.instances")
-    for name in ("x86core", "x86core.isa", "x86core.instances"):
+    for name in ("x86core", "x86core.row", "x86core.isa", "x86core.instances"):
         del sys.modules[name]
     return module
 

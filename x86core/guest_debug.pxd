@@ -6,7 +6,7 @@ cdef GuestDebug* make_debug(breakpoints, watchpoints) except NULL
 cdef void offer_debug(CPU* cpu, GuestDebug* debug) noexcept nogil
 cdef void adopt_debug(CPU* cpu) noexcept nogil
 cdef void forget_debug(CPU* cpu) noexcept nogil
-cdef bint is_breakpoint(GuestDebug* debug, uint32_t linear) noexcept nogil
+cdef bint is_breakpoint(CPU* cpu, uint32_t linear) noexcept nogil
 cdef bint is_passed(CPU* cpu, uint32_t linear) noexcept nogil
 cdef void hide_watched(CPU* cpu, TLBEntry* entry, uint32_t linear) noexcept nogil
 cdef int notice_access(CPU* cpu, uint32_t linear, int size, uint32_t kind) noexcept nogil

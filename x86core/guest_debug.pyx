@@ -12,22 +12,20 @@ from libc.stdlib cimport free, malloc
 
 from x86core.attention cimport request
 from x86core.blocks cimport flush_blocks
+from x86core.debug_registers cimport DR6_BS, DR6_ONES, DR7_ONES, data_breakpoints_at, hide_breakpoints
 from x86core.intrinsics cimport atomic_exchange, atomic_store
+from x86core.paging cimport flush_translations
 from x86core.state cimport (ALONE, ATTENTION_DEBUG, CPU, CS, DEBUG_BREAKPOINT, DEBUG_NONE, DEBUG_READ, DEBUG_STEP,
                             DEBUG_WRITE, EXCEPTION_DB, NOT_ALONE, PAGE_SIZE, TLB_ENTRIES, WANTS_ALONE, WATCHED,
                             WATCH_READ, WATCH_WRITE, GuestDebug, TLBEntry, Watchpoint)
-from x86core.tlb cimport tag_of_none, tlb_flush
+from x86core.tlb cimport tag_of_none
 
 #: How many breakpoints and how many watchpoints a vCPU can have.
 MAX_BREAKPOINTS = 4096
 MAX_WATCHPOINTS = 256
 
 cdef enum:
-    # DR6 and DR7 (SDM vol. 3, 18.2): a bit for each of the first four, BS, and what is always 1.
-    DR6_ONES = 0xFFFF0FF0U
-    DR6_BS = 0x4000
-    DR7_ONES = 0x400
-    NUMBERED = 4
+    NUMBERED = 4                # those that DR6 and DR7 have bits for
 
 
 cdef uint64_t debug_control(GuestDebug* debug) noexcept:
@@ -90,17 +88,20 @@ cdef void offer_debug(CPU* cpu, GuestDebug* debug) noexcept nogil:
 
 
 cdef void adopt_debug(CPU* cpu) noexcept nogil:
-    """Take the set that was left, if there is one. By the vCPU itself, between blocks."""
+    """Take the set that was left, if there is one, and the debug registers. By the vCPU itself, between blocks."""
     cdef GuestDebug* debug = <GuestDebug*>atomic_exchange(&cpu.debug_next, 0)
-    if debug == NULL:
+    if debug == NULL and not cpu.points_changed:
         return
-    free(cpu.debug)
-    cpu.debug = debug
-    if debug.breakpoint_count == 0 and debug.watchpoint_count == 0:
-        free(debug)
-        cpu.debug = NULL
+    if debug != NULL:
+        free(cpu.debug)
+        cpu.debug = debug
+        if debug.breakpoint_count == 0 and debug.watchpoint_count == 0:
+            free(debug)
+            cpu.debug = NULL
+    cpu.points_changed = False
+    cpu.watching = cpu.debug != NULL or cpu.dr_execution | cpu.dr_data
     flush_blocks(cpu)
-    tlb_flush(cpu)
+    flush_translations(cpu, True)
 
 
 cdef void forget_debug(CPU* cpu) noexcept nogil:
@@ -108,6 +109,7 @@ cdef void forget_debug(CPU* cpu) noexcept nogil:
     free(cpu.debug)
     free(<GuestDebug*>atomic_exchange(&cpu.debug_next, 0))
     cpu.debug = NULL
+    cpu.watching = (cpu.dr_execution | cpu.dr_data) != 0
 
 
 cdef uint32_t first_at_least(GuestDebug* debug, uint32_t linear) noexcept nogil:
@@ -124,8 +126,13 @@ cdef uint32_t first_at_least(GuestDebug* debug, uint32_t linear) noexcept nogil:
     return low
 
 
-cdef bint is_breakpoint(GuestDebug* debug, uint32_t linear) noexcept nogil:
-    cdef uint32_t number = first_at_least(debug, linear)
+cdef bint is_breakpoint(CPU* cpu, uint32_t linear) noexcept nogil:
+    """Whether the VMM has set one at an address."""
+    cdef GuestDebug* debug = cpu.debug
+    cdef uint32_t number
+    if debug == NULL:
+        return False
+    number = first_at_least(debug, linear)
     return number < debug.breakpoint_count and debug.breakpoints[number] == linear
 
 
@@ -143,6 +150,10 @@ cdef void hide_watched(CPU* cpu, TLBEntry* entry, uint32_t linear) noexcept nogi
     cdef uint32_t none = tag_of_none(linear >> 12 & (TLB_ENTRIES - 1))
     cdef uint32_t number
     cdef Watchpoint* watchpoint
+    if cpu.dr_data:
+        hide_breakpoints(cpu, entry, linear, none)
+    if cpu.debug == NULL:
+        return
     for number in range(cpu.debug.watchpoint_count):
         watchpoint = &cpu.debug.watchpoints[number]
         if watchpoint.first <= last and watchpoint.last >= first:
@@ -155,20 +166,38 @@ cdef void hide_watched(CPU* cpu, TLBEntry* entry, uint32_t linear) noexcept nogi
 cdef int notice_access(CPU* cpu, uint32_t linear, int size, uint32_t kind) noexcept nogil:
     """Before an access on the slow path: 0 to go on with it, or -1 with the exception WATCHED."""
     cdef uint64_t last = <uint64_t>linear + size - 1
+    cdef uint32_t hits = data_breakpoints_at(cpu, linear, size, kind) if cpu.dr_data else 0
     cdef uint32_t number
     cdef Watchpoint* watchpoint
+    if hits:
+        if begin_watched(cpu):
+            return -1
+        cpu.dr_hits |= hits
+    if cpu.debug == NULL:
+        return 0
     for number in range(cpu.debug.watchpoint_count):
         watchpoint = &cpu.debug.watchpoints[number]
         if not watchpoint.kind & kind or watchpoint.first > last or watchpoint.last < linear:
             continue
-        atomic_store(&cpu.stop_at, 0)
-        if cpu.alone != ALONE and not cpu.delivering:
-            cpu.alone = WANTS_ALONE
-            cpu.exception = WATCHED
+        if begin_watched(cpu):
             return -1
         if not cpu.watch_hit:
             cpu.watch_hit = kind
             cpu.watch_address = max(linear, watchpoint.first)
+    return 0
+
+
+cdef int begin_watched(CPU* cpu) noexcept nogil:
+    """The instruction is to be looked at behind its end: 0 if it may go on, or -1 with the exception WATCHED.
+
+    Events are delivered whole, and what the processor itself does with tables in the middle of an instruction is not
+    begun again.
+    """
+    atomic_store(&cpu.stop_at, 0)
+    if cpu.alone != ALONE and not cpu.delivering and not cpu.system_access:
+        cpu.alone = WANTS_ALONE
+        cpu.exception = WATCHED
+        return -1
     return 0
 
 

@@ -12,7 +12,8 @@ from x86core.flags cimport carries_from
 from x86core.interrupts cimport eoi_pending, tell_eoi, window_requested
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_exchange, atomic_load, atomic_store, spin_pause
 from x86core.lifecycle cimport accept_start
-from x86core.monitor cimport monitor_arm, monitor_disarm, monitor_wait_begin, monitor_wait_end
+from x86core.monitor cimport monitor_arm, monitor_disarm, monitor_tables, monitor_wait_begin, monitor_wait_end
+from x86core.paging cimport look_up
 from x86core.polling cimport POLL_HLT, POLL_MWAIT, adjust_poll_window, count_poll, poll_window
 from x86core.recording cimport record_wait
 from x86core.runnable cimport event_pending, is_runnable, line_changed, next_deadline
@@ -242,19 +243,34 @@ cdef bint is_monitored(int way) noexcept nogil:
     return way in (MWAIT_FAULT, MWAIT_ADAPTIVE, MWAIT_PASSTHROUGH, MWAIT_SCAN)
 
 
-cdef void watch(CPU* cpu, uint64_t physical) noexcept nogil:
-    """MONITOR and its kin: in the way that the policy in force wakes by. Where none does, nothing is armed.
+cdef void watch(CPU* cpu, uint32_t linear, uint64_t physical) noexcept nogil:
+    """MONITOR and its kin of an address that is translated so: in the way that the policy in force wakes by.
 
-    Nor is an address without RAM behind it: no store to it could be seen.
+    Where none does, nothing is armed; nor is an address without RAM behind it: no store to it could be seen.
     """
     cdef int way = mwait_way(cpu)
     cpu.watched_line = physical & ~<uint64_t>(LINE_SIZE - 1)
     if physical >= cpu.ram.size or not is_monitored(way):
         monitor_disarm(cpu)
     elif way == MWAIT_SCAN:
+        monitor_disarm(cpu)
         scan_arm(cpu, physical)
+    elif cpu.paging:
+        watch_translated(cpu, linear, physical)
     else:
         monitor_arm(cpu, physical)
+
+
+cdef void watch_translated(CPU* cpu, uint32_t linear, uint64_t physical) noexcept nogil:
+    """Watch the line and the two entries that lead there; nothing is armed while one of them is not protected."""
+    cdef uint64_t before[2]
+    cdef uint64_t after[2]
+    if look_up(cpu, linear, before) == physical and monitor_tables(cpu, before[0], before[1]):
+        monitor_arm(cpu, physical)
+        # A store to the tables from here on triggers; one until here shows.
+        if look_up(cpu, linear, after) == physical and after[0] == before[0] and after[1] == before[1]:
+            return
+    monitor_disarm(cpu)
 
 
 cdef int wait_for_store(CPU* cpu, bint masked_interrupts_wake, int64_t until) noexcept nogil:

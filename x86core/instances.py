@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from x86core.isa import ROWS, Row
+from x86core.isa import ROWS
+from x86core.row import Row
 
 #: Decoded as one with the conditional jump behind them: (handler, form, width in bits).
 FUSED_WITH_JCC = (
@@ -149,6 +150,6 @@ def all_instances() -> dict[str, Instance]:
     """Every compiled function, by name."""
     found = {instance.name: instance for row in ROWS for instance in instances(row)}
     found |= {fused.name: fused for _, _, fused in fused_pairs()}
-    for name in ("undefined", "too_long", "chain"):
+    for name in ("undefined", "too_long", "forbidden", "chain"):
         found[name] = Instance(name)
     return found

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from x86core.generate import BODY
 from x86core.instances import Instance, fused_pairs, instances
-from x86core.isa import ROWS, Row
+from x86core.isa import ROWS
+from x86core.row import Row
 
 HANDLERS = Path(__file__).parent / "handlers"
 

@@ -35,6 +35,7 @@ cdef extern from * nogil:
     #define spin_pause() __builtin_ia32_pause()
     #define compiler_barrier() __asm__ __volatile__("" ::: "memory")
     #define trailing_zeros(x) ((uint32_t)__builtin_ctz(x))
+    #define trailing_zeros64(x) __builtin_ctzll(x)
     #define leading_zeros(x) ((uint32_t)__builtin_clz(x))
     #define leading_zeros64(x) ((int)__builtin_clzll(x))
     #define swap_bytes(x) __builtin_bswap32(x)
@@ -89,6 +90,7 @@ cdef extern from * nogil:
     void compiler_barrier()
     bint parity_is_even(uint32_t)
     uint32_t trailing_zeros(uint32_t)       # not of 0
+    int trailing_zeros64(uint64_t)          # not of 0
     uint32_t leading_zeros(uint32_t)        # not of 0
     int leading_zeros64(uint64_t)           # not of 0
     uint32_t swap_bytes(uint32_t)

@@ -25,13 +25,14 @@ properties   lock     LOCK may stand before the memory form; the handler is then
              end      ends a block
              signed   its byte immediate is sign-extended to the operand size
              string   takes REP
+             privileged  #GP(0) outside privilege level 0
+             protected   #UD in real and virtual-8086 mode
              register a memory operand is #UD; otherwise ModRM.mod says nothing of an R operand
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from x86core.row import Row
 
 TABLE = """
 00       ADD Eb,Gb            add                lock hot writes dead
@@ -100,6 +101,7 @@ TABLE = """
 60       PUSHA                pusha              sized
 61       POPA                 popa               sized
 62       BOUND Gv,Ma          bound
+63       ARPL Ew,Gw           arpl               protected
 68       PUSH Iv              push_immediate     stack
 69       IMUL Gv,Ev,Iv        imul3              hot writes dead
 6A       PUSH Ib              push_immediate     stack sized signed
@@ -265,7 +267,7 @@ ED       IN eAX,DX            in_dx              end
 EE       OUT DX,AL            out_dx             end
 EF       OUT DX,eAX           out_dx             end
 F1       INT1                 int1               end
-F4       HLT                  hlt                end
+F4       HLT                  hlt                end privileged
 F5       CMC                  cmc
 F6/0     TEST Eb,Ib           test               hot writes
 F6/1     TEST Eb,Ib           test               hot writes
@@ -298,20 +300,28 @@ FF/3     CALL Mp              call_far_indirect  sized end
 FF/4     JMP Ev               jmp_indirect       end
 FF/5     JMP Mp               jmp_far_indirect   sized end
 FF/6     PUSH Ev              push_operand
+0F00/0   SLDT Ev              sldt               protected
+0F00/1   STR Ev               str_               protected
+0F00/2   LLDT Ew              lldt               privileged protected
+0F00/3   LTR Ew               ltr                privileged protected
+0F00/4   VERR Ew              verr               protected
+0F00/5   VERW Ew              verw               protected
 0F01/0   SGDT Ms              sgdt
 0F01/1   SIDT Ms              sidt
-0F01/2   LGDT Ms              lgdt               sized end
-0F01/3   LIDT Ms              lidt               sized end
+0F01/2   LGDT Ms              lgdt               sized end privileged
+0F01/3   LIDT Ms              lidt               sized end privileged
 0F01/4   SMSW Ev              smsw
-0F01/6   LMSW Ew              lmsw               end
-0F01/7   INVLPG M             invlpg             end
+0F01/6   LMSW Ew              lmsw               end privileged
+0F01/7   INVLPG M             invlpg             end privileged
 0F01C8   MONITOR              monitor
 0F01C9   MWAIT                mwait              end
 0F01FA   MONITORX             monitorx
 0F01FB   MWAITX               mwaitx             end
-0F06     CLTS                 clts               end
-0F08     INVD                 invd               end
-0F09     WBINVD               invd               end
+0F02     LAR Gv,Ew            lar                protected
+0F03     LSL Gv,Ew            lsl                protected
+0F06     CLTS                 clts               end privileged
+0F08     INVD                 invd               end privileged
+0F09     WBINVD               invd               end privileged
 0F0B     UD2                  undefined          end
 0F18     NOP E                nop_operand        quiet address
 0F19     NOP E                nop_operand        quiet address
@@ -321,13 +331,13 @@ FF/6     PUSH Ev              push_operand
 0F1D     NOP E                nop_operand        quiet address
 0F1E     NOP E                nop_operand        quiet address
 0F1F     NOP E                nop_operand        quiet address
-0F20     MOV Rd,Cd            mov_from_control
-0F21     MOV Rd,Dd            mov_from_debug
-0F22     MOV Cd,Rd            mov_to_control     end
-0F23     MOV Dd,Rd            mov_to_debug       end
-0F30     WRMSR                wrmsr              end
+0F20     MOV Rd,Cd            mov_from_control   privileged
+0F21     MOV Rd,Dd            mov_from_debug     privileged
+0F22     MOV Cd,Rd            mov_to_control     end privileged
+0F23     MOV Dd,Rd            mov_to_debug       end privileged
+0F30     WRMSR                wrmsr              end privileged
 0F31     RDTSC                rdtsc              end
-0F32     RDMSR                rdmsr
+0F32     RDMSR                rdmsr              privileged
 0F40+c   CMOVcc Gv,Ev         cmovcc
 0F80+c   Jcc Jv               jcc                jump
 0F90+c   SETcc Eb             setcc
@@ -370,99 +380,6 @@ F20FAE/6 UMWAIT Rd            umwait             end register
 F30FAE/6 UMONITOR Rd          umonitor           register
 F390     PAUSE                pause              quiet
 """
-
-
-#: Operands that are a segment register by name.
-SEGMENTS = ("ES", "CS", "SS", "DS", "FS", "GS")
-REGISTER_FORMS = {"E": "r", "EG": "rr", "GE": "rr", "EI": "ri"}
-MEMORY_FORMS = {"E": "m", "M": "m", "EG": "mr", "MG": "mr", "GE": "rm", "GM": "rm", "EI": "mi"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One opcode form, as the table has it."""
-
-    opcode: str
-    instruction: str
-    handler: str
-    properties: frozenset[str]
-
-    @property
-    def mnemonic(self) -> str:
-        """As the manual has it; Jcc and SETcc stand for sixteen."""
-        return self.instruction.split()[0]
-
-    @property
-    def operands(self) -> tuple[str, ...]:
-        """Operand codes of the opcode map, destination first."""
-        _, _, operands = self.instruction.partition(" ")
-        return tuple(operands.split(",")) if operands else ()
-
-    @cached_property
-    def bytes(self) -> tuple[int, ...]:
-        """The opcode's fixed bytes."""
-        digits = self.opcode.partition("/")[0].partition("+")[0]
-        return tuple(bytes.fromhex(digits))
-
-    @property
-    def extension(self) -> int | None:
-        """The ModRM reg field that selects this row, or None."""
-        _, slash, digit = self.opcode.partition("/")
-        return int(digit) if slash else None
-
-    @property
-    def span(self) -> int:
-        """How many opcodes the row stands for: 8 with `+r`, 16 with `+c`, else 1."""
-        return {"+r": 8, "+c": 16}.get(self.opcode[-2:], 1)
-
-    @property
-    def has_condition(self) -> bool:
-        """Whether the low four bits of the opcode are a condition."""
-        return self.span == 16
-
-    @cached_property
-    def shape(self) -> str:
-        """The operands that handlers tell apart: E, G (any sure register), M (sure memory), I."""
-        kinds = {"E": "E", "G": "G", "Z": "G", "R": "E", "M": "M", "O": "M", "I": "I", "1": "I"}
-        codes = (operand for operand in self.operands if operand not in SEGMENTS)
-        shape = "".join("G" if o in ("AL", "eAX") else kinds.get(o[0], "") for o in codes)
-        if self.mnemonic in ("MOVS", "CMPS", "STOS", "LODS", "SCAS"):
-            return ""
-        return {"GEI": "GE", "EGI": "EG", "IG": "GI", "I": "", "II": ""}.get(shape, shape)
-
-    @property
-    def register_form(self) -> str | None:
-        """Form of the handler when no operand is in memory; None when one always is."""
-        if "M" in self.shape:
-            return None
-        return REGISTER_FORMS.get(
-            self.shape.replace("GG", "EG").replace("GI", "EI"), "r" if self.shape else ""
-        )
-
-    @property
-    def memory_form(self) -> str | None:
-        """Form of the handler when the operand that may be in memory is; None when none may."""
-        if (self.operands and self.operands[0] == "Rd") or self.operands[-1:] == ("Rd",):
-            return None
-        return MEMORY_FORMS.get(self.shape)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Operand widths in bits, or (0,) where there is but one meaning."""
-        codes = [operand for operand in self.operands if operand[0] not in "JA" or operand == "AL"]
-        if (
-            "sized" in self.properties
-            or "eAX" in codes
-            or any(code.endswith("v") for code in codes)
-        ):
-            return (16, 32)
-        if self.operands == ("Jv",) and "stack" in self.properties:
-            return (16, 32)
-        if "AL" in codes or any(code.endswith("b") for code in codes):
-            return (8,)
-        if any(code.endswith("w") for code in codes):
-            return (16,)
-        return (0,)
 
 
 def _parse(line: str) -> Row:

@@ -5,19 +5,20 @@ from libc.string cimport memset
 from x86core.apic cimport DEFAULT_APIC_BASE, reset_apic
 from x86core.apic_registers cimport APIC_ID, BASE_BOOTSTRAP, BASE_ENABLED, apic_register
 from x86core.blocks cimport blocks_create, flush_blocks
+from x86core.debug_registers cimport DR6_ONES, DR7_ONES, update_debug_registers
 from x86core.flags cimport set_eflags
 from x86core.guest_debug cimport forget_debug
 from x86core.hostmemory cimport reserve
 from x86core.intrinsics cimport NO_LIMIT, atomic_and, atomic_load, atomic_store
 from x86core.monitor cimport monitor_disarm
 from x86core.msr cimport MISC_ENABLE_MONITOR
+from x86core.paging cimport flush_translations
 from x86core.scan cimport scan_end
 from x86core.segmentation cimport set_segment, update_context
 from x86core.state cimport (ATTENTION_INIT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_SIPI, CPU, CR0_CD, CR0_ET,
                             CR0_NW, CR0_PE, CS, EDX, ES, ESP, FLAGS_ALWAYS, GS, LDTR, MP_STATE_INIT_RECEIVED,
                             MP_STATE_RUNNABLE, MP_STATE_UNINITIALIZED, MWAIT_SCAN, PAGE_SIZE, PORT_DATA_OFFSET, RAM,
                             SEGMENTS, KvmRun)
-from x86core.tlb cimport tlb_flush
 from x86core.wake_fd cimport update_wake_fd
 
 cdef enum:
@@ -41,6 +42,7 @@ cdef CPU* create_cpu(RAM* ram, int index) except NULL:
     cpu.wake_fd = cpu.wake_event = cpu.wake_timer = -1
     cpu.wake_timer_at = cpu.wait_began = NO_LIMIT
     cpu.soft_stop_at = -1
+    memset(cpu.tlb_filled, 0xFF, sizeof(cpu.tlb_filled))    # tags of 0 match: RESET drops them all
     blocks_create(cpu)
     cpu.acknowledged = atomic_load(&ram.shootdown)
     ram.vcpus[index] = cpu
@@ -86,15 +88,17 @@ cdef void initialize(CPU* cpu) noexcept nogil:
     cpu.cr0 = cpu.cr0 & (CR0_CD | CR0_NW) | CR0_ET
     cpu.cr2 = cpu.cr3 = cpu.cr4 = 0
     memset(cpu.dr, 0, sizeof(cpu.dr))
-    cpu.dr[6] = 0xFFFF0FF0U
-    cpu.dr[7] = 0x400
+    cpu.dr[6] = DR6_ONES
+    cpu.dr[7] = DR7_ONES
+    cpu.dr_hits = 0
+    update_debug_registers(cpu)
     cpu.gdt_base = cpu.idt_base = 0
     cpu.gdt_limit = 0xFFFF
     cpu.idt_limit = 0xFFFF
     for number in range(SEGMENTS):
         set_segment(cpu, number, 0, 0, 0xFFFF, 0x82 if number >= LDTR else 0x93)
     set_segment(cpu, CS, 0xF000, 0xFFFF0000U, 0xFFFF, 0x93)
-    cpu.shadow = cpu.trap_shadow = cpu.trap_at = cpu.replay_at = -1
+    cpu.shadow = cpu.trap_shadow = cpu.trap_at = cpu.replay_at = cpu.resume_at = cpu.repeat_at = -1
     cpu.debug_seen_at = -1
     cpu.watch_hit = 0
     cpu.access_exit = 0
@@ -103,7 +107,9 @@ cdef void initialize(CPU* cpu) noexcept nogil:
     abandon_wait(cpu)
     monitor_disarm(cpu)
     reset_apic(cpu)
-    tlb_flush(cpu)
+    cpu.paging = cpu.checks_alignment = False
+    cpu.cpl = 0
+    flush_translations(cpu, True)
     update_context(cpu)
 
 

@@ -20,7 +20,7 @@ cdef inline uint8_t* locate_atomic(CPU* cpu, Insn* insn, uint32_t offset, int by
     linear = segment_address(cpu, insn.segment, offset, bytes, INTENT_WRITE)
     if unlikely(faulted(linear)):
         return NULL
-    if unlikely(cpu.debug != NULL) and notice_access(cpu, <uint32_t>linear, bytes, WATCH_READ):
+    if unlikely(cpu.watching) and notice_access(cpu, <uint32_t>linear, bytes, WATCH_READ):
         return NULL
     at = locate_store(cpu, <uint32_t>linear, bytes)
     if likely(at != NULL):

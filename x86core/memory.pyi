@@ -4,6 +4,10 @@ from numpy.typing import NDArray
 #: The most bytes that a memory can have: 4 GiB less 64 MiB, in which the APICs lie.
 MAX_MEMORY: int
 
+#: The most bytes of a ROM, and where it ends: there, and once more at 4 GiB.
+MAX_ROM: int
+ROM_END: int
+
 class Memory:
     """Guest RAM from physical address 0, shared by the vCPUs of one machine.
 
@@ -28,6 +32,16 @@ class Memory:
     def vcpus(self) -> int:
         """How many vCPUs use this memory."""
     time: int
+    @property
+    def rom(self) -> int:
+        """Bytes of RAM that are read-only memory in fact: those up to 1 MiB, which are also the last below 4 GiB.
+
+        Processors begin there. `write` fills it; a guest's store leaves run() with EXIT_MMIO, as one to a memory slot
+        with KVM_MEM_READONLY does, and changes nothing. It may be set while no vCPU is in run(). Raises ValueError
+        unless it is a multiple of 4096 up to MAX_ROM and RAM has 1 MiB; 0 is none.
+        """
+    @rom.setter
+    def rom(self, value: int) -> None: ...
     def pages_in_use(self) -> NDArray[np.uint32]:
         """The numbers of the 4 KiB pages that hold anything but zeros, ascending: an array of uint32."""
     def write(self, address: int, data: bytes | bytearray | memoryview) -> None:

@@ -11,18 +11,23 @@ from libc.string cimport memcmp, memcpy
 
 from x86core.apic cimport send_message
 from x86core.attention cimport request
-from x86core.blocks cimport blocks_destroy, drop_page
+from x86core.blocks cimport blocks_destroy, drop_page, flush_blocks
 from x86core.guest_debug cimport forget_debug
 from x86core.hostmemory cimport release, reserve
 from x86core.intrinsics cimport (atomic_add, atomic_and, atomic_fence, atomic_load, atomic_or, atomic_store,
                                  monotonic_nanoseconds)
 from x86core.monitor cimport monitor_store
-from x86core.state cimport (ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_HELD, PAGE_PROTECTED, PAGE_SIZE,
-                            RAM, Page, Recorder)
+from x86core.paging cimport flush_translations
+from x86core.state cimport (ATTENTION_CODE, CPU, LINE_SIZE, MAX_VCPUS, PAGE_CODE, PAGE_HELD, PAGE_PROTECTED, PAGE_ROM,
+                            PAGE_SIZE, RAM, Page, Recorder)
 from x86core.wake_fd cimport close_wake_fd, update_wake_fd
 
 #: The top 64 MiB of the physical address space belong to devices.
 MAX_MEMORY = (4 << 30) - (64 << 20)
+
+#: A ROM ends at ROM_END and, once more, at 4 GiB. It has at most so many bytes.
+MAX_ROM = 128 << 10
+ROM_END = 1 << 20
 
 
 cdef void after_store(RAM* ram, CPU* writer, uint64_t physical, uint64_t size) noexcept nogil:
@@ -158,9 +163,7 @@ cdef class Memory:
         value = index_of(value)
         if not 0 <= value <= 1 << 60:
             raise ValueError(f"guest time {value} is not in 0..{1 << 60} nanoseconds")
-        for index in range(MAX_VCPUS):
-            if self.ram.vcpus[index] != NULL and self.ram.vcpus[index].in_run:
-                raise RuntimeError(f"vCPU {index} is in run(); kick it and wait for run() to return")
+        self._check_outside()
         now = value
         self.ram.epoch = monotonic_nanoseconds() - now
         for index in range(MAX_VCPUS):
@@ -168,9 +171,48 @@ cdef class Memory:
                 self.ram.vcpus[index].wake_timer_at = -1    # set anew, whatever it was set to
                 update_wake_fd(self.ram.vcpus[index])
 
+    def _check_outside(self):
+        cdef int index
+        for index in range(MAX_VCPUS):
+            if self.ram.vcpus[index] != NULL and self.ram.vcpus[index].in_run:
+                raise RuntimeError(f"vCPU {index} is in run(); kick it and wait for run() to return")
+
     def _check_wall(self):
         if self.ram.virtual_time:
             raise ValueError("virtual time is each vCPU's own: see Lockstep.time")
+
+    @property
+    def rom(self):
+        """Bytes of RAM that are read-only memory in fact: those up to 1 MiB, which are also the last below 4 GiB.
+
+        Processors begin there. `write` fills it; a guest's store leaves run() with EXIT_MMIO, as one to a memory slot
+        with KVM_MEM_READONLY does, and changes nothing. It may be set while no vCPU is in run(). Raises ValueError
+        unless it is a multiple of 4096 up to MAX_ROM and RAM has 1 MiB; 0 is none.
+        """
+        return self.ram.rom_size
+
+    @rom.setter
+    def rom(self, value):
+        cdef uint64_t size, page
+        cdef int index
+        value = index_of(value)
+        if not 0 <= value <= MAX_ROM or value % PAGE_SIZE:
+            raise ValueError(f"ROM size {value} is not a multiple of {PAGE_SIZE} bytes up to {MAX_ROM}")
+        if value and self.ram.size < ROM_END:
+            raise ValueError(f"a ROM ends at {ROM_END} bytes, and RAM has {self.ram.size}")
+        self._check_outside()
+        size = value
+        self.ram.rom_size = size
+        self.ram.rom_mirror = (<uint64_t>1 << 32) - size
+        for page in range(<uint64_t>(ROM_END - MAX_ROM) // PAGE_SIZE, min(<uint64_t>ROM_END, self.ram.size) // PAGE_SIZE):
+            if page * PAGE_SIZE >= <uint64_t>ROM_END - size:
+                atomic_or(&self.ram.pages[page].attributes, PAGE_ROM)
+            else:
+                atomic_and(&self.ram.pages[page].attributes, ~<uint32_t>PAGE_ROM)
+        for index in range(MAX_VCPUS):
+            if self.ram.vcpus[index] != NULL:
+                flush_blocks(self.ram.vcpus[index])
+                flush_translations(self.ram.vcpus[index], True)
 
     def pages_in_use(self):
         """The numbers of the 4 KiB pages that hold anything but zeros, ascending: an array of uint32."""

@@ -1,15 +1,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from x86core.mmu_intent cimport FAULT, INTENT_FETCH, INTENT_READ, INTENT_WRITE, faulted
 from x86core.state cimport CPU
-
-cdef enum:
-    INTENT_READ = 0
-    INTENT_WRITE = 1            # also of the read in a read-modify-write: a page fault reports a write
-    INTENT_FETCH = 2
-
-# What a step returns when it did nothing and cpu.exception says why.
-cdef enum:
-    FAULT = -1
 
 cdef uint64_t translate(CPU* cpu, uint32_t linear, int intent) noexcept nogil
 cdef uint64_t read_linear(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil
@@ -19,11 +11,6 @@ cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil
 cdef void finish_store(CPU* cpu, int size) noexcept nogil
 cdef uint8_t* locate_span(CPU* cpu, uint32_t linear, int intent) noexcept nogil
 cdef bint device_answered(CPU* cpu, uint64_t* value) noexcept nogil
-
-
-cdef inline bint faulted(uint64_t value) noexcept nogil:
-    """Whether a value, which has at most 32 bits, is a fault instead."""
-    return value >> 63
 
 
 cdef inline int raise_exception(CPU* cpu, uint32_t vector, uint32_t error_code) noexcept nogil:

@@ -12,33 +12,52 @@ from x86core.apic_registers cimport APIC_ICR_LOW
 from x86core.guest_debug cimport hide_watched, notice_access
 from x86core.intrinsics cimport atomic_load, atomic_store, likely, unlikely
 from x86core.memory cimport after_store
-from x86core.state cimport (CPU, DEVICE_ACCESS, EXIT_IPI, EXIT_MMIO, EXIT_STORE, LINE_SIZE, MAY_WAKE, MONITOR_IDLE,
-                            MONITOR_STATE, NO_EXCEPTION, PAGE_HELD, PAGE_PROTECTED, PAGE_SIZE, RAM, WATCH_READ,
-                            WATCH_WRITE, TLBEntry)
-from x86core.tlb cimport tag_matches, tag_of_none, tlb_entry
+from x86core.paging cimport RIGHT_GLOBAL, RIGHT_LARGE, RIGHT_USER, RIGHT_WRITE, walk
+from x86core.rom cimport is_rom, unmirrored
+from x86core.state cimport (CPU, DEVICE_ACCESS, EXCEPTION_AC, EXIT_IPI, EXIT_MMIO, EXIT_STORE, LINE_SIZE, MAY_WAKE,
+                            MONITOR_IDLE, MONITOR_STATE, NO_EXCEPTION, PAGE_HELD, PAGE_PROTECTED, PAGE_SIZE, RAM,
+                            WATCH_READ, WATCH_WRITE, TLBEntry)
+from x86core.tlb cimport tag_matches, tag_of_none, tlb_entry, tlb_index, tlb_note
 
 cdef enum:
     OFFSET = PAGE_SIZE - 1
 
 
 cdef uint64_t translate(CPU* cpu, uint32_t linear, int intent) noexcept nogil:
-    """The physical address behind a linear one. Without paging they are the same."""
-    return linear
+    """The physical address behind a linear one, or a page fault."""
+    cdef int rights
+    return translate_page(cpu, linear, intent, &rights)
 
 
-cdef void fill(CPU* cpu, uint32_t linear, uint64_t physical) noexcept nogil:
+cdef inline uint64_t translate_page(CPU* cpu, uint32_t linear, int intent, int* rights) noexcept nogil:
+    """As translate, with what the TLB may know of the page."""
+    if not cpu.paging:
+        rights[0] = RIGHT_WRITE | RIGHT_USER
+        return unmirrored(cpu.ram, linear)
+    return unmirrored(cpu.ram, walk(cpu, linear, intent, rights))
+
+
+cdef void fill(CPU* cpu, uint32_t linear, uint64_t physical, int rights) noexcept nogil:
     """Enter the page of an address in RAM into the TLB; writable unless somebody watches it."""
-    cdef TLBEntry* entry = tlb_entry(cpu, linear)
+    cdef int number = tlb_index(linear)
+    cdef TLBEntry* entry = &cpu.tlb[number]
     cdef uint32_t page = linear & ~<uint32_t>OFFSET
+    cpu.stats.tlb_misses += 1
+    if unlikely(cpu.checks_alignment):
+        return
+    if not rights & RIGHT_USER and cpu.cpl == 3:
+        return                  # found for a system access: not for the program
     entry.read_tag = page
     entry.addend = cpu.ram.bytes + (physical & ~<uint64_t>OFFSET) - page
-    if atomic_load(&cpu.ram.pages[physical >> 12].attributes):
-        entry.write_tag = tag_of_none(linear >> 12 & (sizeof(cpu.tlb) / sizeof(TLBEntry) - 1))
+    if not rights & RIGHT_WRITE or atomic_load(&cpu.ram.pages[physical >> 12].attributes):
+        entry.write_tag = tag_of_none(number)
     else:
         entry.write_tag = page
-    if unlikely(cpu.debug != NULL):
+    tlb_note(cpu, number, rights & RIGHT_GLOBAL != 0, not rights & RIGHT_USER)
+    if rights & RIGHT_LARGE:
+        cpu.large_pages[linear >> 28] |= <uint64_t>1 << (linear >> 22 & 63)
+    if unlikely(cpu.watching):
         hide_watched(cpu, entry, linear)
-    cpu.stats.tlb_misses += 1
 
 
 cdef bint device_answered(CPU* cpu, uint64_t* value) noexcept nogil:
@@ -126,15 +145,22 @@ cdef uint64_t read_physical(CPU* cpu, uint64_t physical, int size) noexcept nogi
     return value
 
 
+cdef inline bint is_stored(RAM* ram, uint64_t physical, int size) noexcept nogil:
+    """Whether a store to bytes in one page changes them: those of RAM that is no ROM."""
+    return physical + size <= ram.size and not is_rom(ram, physical)
+
+
 cdef bint write_device(CPU* cpu, uint64_t physical, uint32_t value, int size) noexcept nogil:
-    """Store a part to a device if it belongs to one; whether that waits for the VMM."""
-    return physical + size > cpu.ram.size and faulted(access_device(cpu, physical, value, size, True))
+    """Store a part to a device if it belongs to one, or to ROM; whether that waits for the VMM."""
+    if is_stored(cpu.ram, physical, size) or cpu.system_access and physical + size <= cpu.ram.size:
+        return False                # what the processor itself marks in ROM is lost: no device waits for it
+    return faulted(access_device(cpu, physical, value, size, True))
 
 
 cdef void store_part(CPU* cpu, uint64_t physical, uint32_t value, int size) noexcept nogil:
     """Store up to 4 bytes that lie in one page, if that is RAM. after_store must follow it."""
     cdef int byte
-    if physical + size <= cpu.ram.size:
+    if is_stored(cpu.ram, physical, size):
         for byte in range(size):
             cpu.ram.bytes[physical + byte] = <uint8_t>(value >> 8 * byte)
 
@@ -159,23 +185,37 @@ cdef uint64_t read_straddling(CPU* cpu, uint32_t linear, int size, int intent) n
     return low | high << 8 * low_size
 
 
+cdef inline bint is_misaligned(CPU* cpu, uint32_t linear, int size) noexcept nogil:
+    """Whether an access is the program's, and faults with #AC, which is noted then (SDM vol. 3, table 6-7).
+
+    An instruction's parts are looked at one by one: of a far pointer the offset and the selector.
+    """
+    if not cpu.checks_alignment or cpu.system_access or not linear & (size - 1):
+        return False
+    raise_exception(cpu, EXCEPTION_AC, 0)
+    return True
+
+
 cdef uint64_t read_linear(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil:
     """1, 2 or 4 bytes from a linear address; `faulted` tells a fault from a value."""
     cdef TLBEntry* entry = tlb_entry(cpu, linear)
     cdef uint64_t physical
+    cdef int rights
     if likely(tag_matches(entry.read_tag, linear, size)):
         return load_from(entry.addend + linear, size)
-    if unlikely(cpu.debug != NULL) and notice_access(cpu, linear, size, WATCH_READ):
+    if unlikely(cpu.watching) and notice_access(cpu, linear, size, WATCH_READ):
+        return <uint64_t>FAULT
+    if unlikely(is_misaligned(cpu, linear, size)):
         return <uint64_t>FAULT
     if unlikely((linear & OFFSET) + size > PAGE_SIZE):
         return read_straddling(cpu, linear, size, intent)
-    physical = translate(cpu, linear, intent)
+    physical = translate_page(cpu, linear, intent, &rights)
     if faulted(physical):
         return physical
     if unlikely(physical + size > cpu.ram.size):
         return access_device(cpu, physical, 0, size, False)
-    fill(cpu, linear, physical)
-    return load_from(entry.addend + linear, size)
+    fill(cpu, linear, physical, rights)
+    return load_from(cpu.ram.bytes + physical, size)
 
 
 cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil:
@@ -185,22 +225,26 @@ cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil:
     NULL with an exception when the guest may not store there, or not yet.
     """
     cdef RAM* ram = cpu.ram
-    cdef uint64_t physical = translate(cpu, linear, INTENT_WRITE)
-    cdef uint64_t last
+    cdef int rights
+    cdef uint64_t physical, last
     cdef uint32_t attributes
+    if unlikely(is_misaligned(cpu, linear, size)):
+        return NULL
+    physical = translate_page(cpu, linear, INTENT_WRITE, &rights)
     if faulted(physical):
         return NULL
-    if unlikely(cpu.debug != NULL) and notice_access(cpu, linear, size, WATCH_WRITE):
+    if unlikely(cpu.watching) and notice_access(cpu, linear, size, WATCH_WRITE):
         return NULL
     last = physical + size - 1
     if (linear & OFFSET) + size > PAGE_SIZE:
-        last = translate(cpu, linear + size - 1, INTENT_WRITE)
+        last = translate(cpu, (linear | OFFSET) + 1, INTENT_WRITE)
         if faulted(last):
             return NULL
+        last += (linear + size - 1) & OFFSET
     cpu.exception = NO_EXCEPTION
-    if last != physical + size - 1 or last >= ram.size:
+    if last != physical + size - 1 or last >= ram.size or is_rom(ram, physical) or is_rom(ram, last):
         return NULL
-    fill(cpu, linear, physical)
+    fill(cpu, linear, physical, rights)
     attributes = atomic_load(&ram.pages[physical >> 12].attributes) | atomic_load(&ram.pages[last >> 12].attributes)
     if unlikely(attributes & (PAGE_PROTECTED | PAGE_HELD)) and is_held_back(cpu) and not is_own(cpu, physical, attributes):
         cpu.run.exit.mmio.phys_addr = physical
@@ -227,24 +271,33 @@ cdef void finish_store(CPU* cpu, int size) noexcept nogil:
 
 
 cdef int write_scattered(CPU* cpu, uint32_t linear, uint64_t value, int size) noexcept nogil:
-    """A store of up to 8 bytes that is no single host access; the translations are known to be good.
+    """A store of up to 8 bytes that is no single host access; 0 or FAULT.
 
     Devices come first, since the instruction may have to wait for them. Monitors and code come last: who wakes
-    finds all of it.
+    finds all of it. Both pages are looked up once: their tables may change under way.
     """
-    cdef int step, done, part
+    cdef int low_size = min(PAGE_SIZE - <int>(linear & OFFSET), size)
+    cdef uint64_t low = translate(cpu, linear, INTENT_WRITE)
+    cdef uint64_t high = 0
     cdef uint64_t physical
+    cdef int step, done, part
+    if faulted(low):
+        return FAULT
+    if low_size < size:
+        high = translate(cpu, linear + low_size, INTENT_WRITE)
+        if faulted(high):
+            return FAULT
     for step in range(3):
         done = 0
         while done < size:
-            part = min(min(4 - (done & 3), size - done), PAGE_SIZE - <int>((linear + done) & OFFSET))
-            physical = translate(cpu, linear + done, INTENT_WRITE)
+            part = min(4 - (done & 3), (low_size if done < low_size else size) - done)
+            physical = low + done if done < low_size else high + (done - low_size)
             if step == 0:
                 if write_device(cpu, physical, <uint32_t>(value >> 8 * done), part):
                     return FAULT
             elif step == 1:
                 store_part(cpu, physical, <uint32_t>(value >> 8 * done), part)
-            elif physical + part <= cpu.ram.size:
+            elif is_stored(cpu.ram, physical, part):
                 after_store(cpu.ram, cpu, physical, part)
             done += part
     return 0
@@ -274,12 +327,13 @@ cdef uint8_t* locate_span(CPU* cpu, uint32_t linear, int intent) noexcept nogil:
     """
     cdef TLBEntry* entry = tlb_entry(cpu, linear)
     cdef uint64_t physical
+    cdef int rights
     if not tag_matches(entry.read_tag, linear, 1) or (
             intent == INTENT_WRITE and not tag_matches(entry.write_tag, linear, 1)):
-        physical = translate(cpu, linear, intent)
+        physical = translate_page(cpu, linear, intent, &rights)
         if faulted(physical) or physical >= cpu.ram.size:
             return NULL
-        fill(cpu, linear, physical)
+        fill(cpu, linear, physical, rights)
         if not tag_matches(entry.write_tag if intent == INTENT_WRITE else entry.read_tag, linear, 1):
             return NULL
     return entry.addend + linear

@@ -12,6 +12,9 @@ keep wakes from being lost; tests/monitor drives each rule.
    fence, then the line bit and the monitor words. One of the two sees the other.
 
 A monitor is one word, line and state: IDLE -> ARMED -> WAITING -> TRIGGERED, each step one exchange.
+
+With paging, a store to one of the two table entries that translate the monitored address triggers as well. They are
+watched before the monitor is armed and looked at once more after that, which is the second order again.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from x86core.attention cimport wake
@@ -26,6 +29,8 @@ from x86core.state cimport (CPU, LINE_SIZE, MONITOR_ARMED, MONITOR_IDLE, MONITOR
 cdef enum:
     # False faults on a page, since a monitor was last armed there, before giving up its protection is tried.
     RELEASE_AFTER = 64
+    # In CPU.monitored_tables beside a line, which may be 0.
+    TABLE_LINE = 1
 
 
 cdef bint protect(CPU* cpu, Page* page) noexcept nogil:
@@ -68,6 +73,57 @@ cdef void monitor_arm(CPU* cpu, uint64_t physical) noexcept nogil:
 
 cdef void monitor_disarm(CPU* cpu) noexcept nogil:
     atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE)
+    forget_tables(cpu)
+
+
+cdef bint monitor_tables(CPU* cpu, uint64_t directory, uint64_t table) noexcept nogil:
+    """Have a store to two entries of the translation tables trigger the monitor that is armed next.
+
+    Without RAM nothing is stored. False while some vCPU could still store there unseen.
+    """
+    cdef bint first = watch_table(cpu, 0, directory)    # both at once, so that one answer of the others does
+    return watch_table(cpu, 1, table) and first
+
+
+cdef bint watch_table(CPU* cpu, int number, uint64_t physical) noexcept nogil:
+    cdef RAM* ram = cpu.ram
+    cdef Page* page = &ram.pages[physical >> 12]
+    cdef bint protected
+    if physical >= ram.size:
+        atomic_store(&cpu.monitored_tables[number], 0)
+        return True
+    lock_page(page)
+    protected = protect(cpu, page)
+    if protected:
+        atomic_or(&page.monitored_lines, <uint64_t>1 << (physical >> 6 & 63))
+        page.false_faults = 0
+        # From here on the page is not released.
+        atomic_store(&cpu.monitored_tables[number], physical & ~<uint64_t>(LINE_SIZE - 1) | TABLE_LINE)
+    else:
+        cpu.stats.monitor_unacknowledged += 1
+    unlock_page(page)
+    return protected
+
+
+cdef inline void forget_tables(CPU* cpu) noexcept nogil:
+    if cpu.monitored_tables[0] | cpu.monitored_tables[1]:
+        atomic_store(&cpu.monitored_tables[0], 0)
+        atomic_store(&cpu.monitored_tables[1], 0)
+
+
+cdef void monitor_translation_changed(CPU* cpu) noexcept nogil:
+    """CR3, INVLPG and the like, of the vCPU itself or of the VMM outside run(): as a store to the tables."""
+    cdef uint64_t* monitor = &cpu.ram.monitors[cpu.index]
+    cdef uint64_t word = atomic_load(monitor)
+    if not cpu.monitored_tables[0] | cpu.monitored_tables[1]:
+        return
+    while word & MONITOR_STATE in (MONITOR_ARMED, MONITOR_WAITING):
+        if atomic_swap_if(monitor, word, word & ~<uint64_t>MONITOR_STATE | MONITOR_TRIGGERED):
+            if word & MONITOR_STATE == MONITOR_WAITING:
+                wake(cpu)
+            break
+        word = atomic_load(monitor)
+    forget_tables(cpu)
 
 
 cdef bint monitor_wait_begin(CPU* cpu, uint64_t scanned) noexcept nogil:
@@ -84,7 +140,9 @@ cdef bint monitor_wait_begin(CPU* cpu, uint64_t scanned) noexcept nogil:
 
 cdef uint64_t monitor_wait_end(CPU* cpu) noexcept nogil:
     """To IDLE; the word as it was, in which MONITOR_TRIGGERED says that a store has ended the wait."""
-    return atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE)
+    cdef uint64_t word = atomic_exchange(&cpu.ram.monitors[cpu.index], MONITOR_IDLE)
+    forget_tables(cpu)
+    return word
 
 
 cdef void count_trigger(RAM* ram, CPU* writer) noexcept nogil:
@@ -100,16 +158,24 @@ cdef void count_trigger(RAM* ram, CPU* writer) noexcept nogil:
         writer.stats.monitor_triggers_walk += 1
 
 
+cdef inline bint concerns(CPU* cpu, uint64_t word, uint64_t line) noexcept nogil:
+    """Whether a store to a line triggers a monitor: it watches the line, or its address is translated by it."""
+    if word & MONITOR_STATE not in (MONITOR_ARMED, MONITOR_WAITING):
+        return False
+    return word & ~<uint64_t>MONITOR_STATE == line or line | TABLE_LINE in (
+        atomic_load(&cpu.monitored_tables[0]), atomic_load(&cpu.monitored_tables[1]))
+
+
 cdef bint trigger(RAM* ram, CPU* writer, uint64_t line) noexcept nogil:
-    """Trigger every monitor that is armed on a line and wake who waits; whether there was one."""
+    """Trigger every monitor that a line concerns and wake who waits; whether there was one."""
     cdef uint32_t index
     cdef uint64_t word
     cdef bint found = False
     for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
         word = atomic_load(&ram.monitors[index])
-        while word & ~<uint64_t>MONITOR_STATE == line and word & MONITOR_STATE in (MONITOR_ARMED, MONITOR_WAITING):
+        while concerns(ram.vcpus[index], word, line):
             note(ram.vcpus[index], writer, WAKE_STORE, 0)
-            if not atomic_swap_if(&ram.monitors[index], word, line | MONITOR_TRIGGERED):
+            if not atomic_swap_if(&ram.monitors[index], word, word & ~<uint64_t>MONITOR_STATE | MONITOR_TRIGGERED):
                 word = atomic_load(&ram.monitors[index])
                 continue
             found = True
@@ -118,6 +184,19 @@ cdef bint trigger(RAM* ram, CPU* writer, uint64_t line) noexcept nogil:
                 wake(ram.vcpus[index])
             break                   # a monitor armed since then is for stores to come
     return found
+
+
+cdef bint is_table(CPU* cpu, uint64_t page) noexcept nogil:
+    """Whether a monitored address is translated by an entry in a page."""
+    cdef uint64_t table
+    cdef int number
+    if cpu == NULL:
+        return False
+    for number in range(2):
+        table = atomic_load(&cpu.monitored_tables[number])
+        if table & TABLE_LINE and table - page < PAGE_SIZE:
+            return True
+    return False
 
 
 cdef void release(RAM* ram, CPU* writer, Page* page) noexcept nogil:
@@ -130,7 +209,8 @@ cdef void release(RAM* ram, CPU* writer, Page* page) noexcept nogil:
     page.false_faults = 0
     for index in range(<uint32_t>atomic_load(&ram.vcpu_limit)):
         word = atomic_load(&ram.monitors[index])
-        if word & MONITOR_STATE in (MONITOR_ARMED, MONITOR_WAITING) and word - physical < PAGE_SIZE:
+        if (word & MONITOR_STATE in (MONITOR_ARMED, MONITOR_WAITING) and word - physical < PAGE_SIZE
+                or is_table(ram.vcpus[index], physical)):
             unlock_page(page)
             return
     atomic_store(&page.monitored_lines, 0)

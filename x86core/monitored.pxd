@@ -17,5 +17,5 @@ cdef inline int watch_operand(CPU* cpu, Insn* insn, int64_t result, uint32_t car
     physical = translate(cpu, <uint32_t>linear, INTENT_READ)
     if unlikely(faulted(physical)):
         return fault(cpu, insn, result, carries, carry)
-    watch(cpu, physical)
+    watch(cpu, <uint32_t>linear, physical)
     return next(cpu, insn, result, carries, carry)

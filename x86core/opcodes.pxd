@@ -66,6 +66,8 @@ ctypedef struct Entry:
     bint jumps                  # the same, to insn.immediate
     bint shadows                # one more instruction belongs into the block
     bint string
+    bint privileged             # at privilege level 0 only
+    bint protected              # in protected mode only
     uint8_t flag_use
     uint8_t first               # Source of Insn.rm in register form
     uint8_t second              # Source of Insn.reg
@@ -88,6 +90,6 @@ cdef Handler careful_handlers[MAX_INSTANCES]
 cdef uint8_t first_of_pair[MAX_INSTANCES]
 cdef uint8_t second_of_pair[MAX_INSTANCES]
 cdef uint16_t fused_pairs[128][128]      # by those two; 0 where they are not fused
-cdef uint16_t UNDEFINED, TOO_LONG, CHAIN
+cdef uint16_t UNDEFINED, TOO_LONG, FORBIDDEN, CHAIN
 
 cdef void register_instance(str name, Handler handler)

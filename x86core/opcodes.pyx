@@ -1,7 +1,8 @@
 """The decoder's tables: an entry per opcode, made from isa.py and the compiled handlers at import."""
 from x86core.instances import Instance, all_instances, instances_of
 from x86core.instances import fused_pairs as table_of_pairs
-from x86core.isa import ROWS, SEGMENTS
+from x86core.isa import ROWS
+from x86core.row import SEGMENTS
 
 from x86core.state cimport Handler
 
@@ -114,6 +115,8 @@ cdef int fill_entry(Entry* entry, row, condition) except -1:
     entry.jumps = "jump" in row.properties
     entry.shadows = row.handler == "sti"
     entry.string = "string" in row.properties
+    entry.privileged = "privileged" in row.properties
+    entry.protected = "protected" in row.properties
     entry.flag_use = MAY_READ
     for name, use in (("quiet", QUIET), ("writes", OVERWRITES), ("carry", OVERWRITES_BUT_CARRY)):
         if name in row.properties:
@@ -130,13 +133,14 @@ def build_tables():
 
     Raises ImportError when the table and the compiled handlers are not the same.
     """
-    global UNDEFINED, TOO_LONG, CHAIN
+    global UNDEFINED, TOO_LONG, FORBIDDEN, CHAIN
     expected = all_instances()
     if set(expected) != set(numbers):
         raise ImportError(
             "x86core was built from another instruction table; build it again (make clean run). "
             f"They differ in {sorted(set(expected) ^ set(numbers))[:8]}")
-    UNDEFINED, TOO_LONG, CHAIN = numbers["undefined"], numbers["too_long"], numbers["chain"]
+    UNDEFINED, TOO_LONG = numbers["undefined"], numbers["too_long"]
+    FORBIDDEN, CHAIN = numbers["forbidden"], numbers["chain"]
     for row in ROWS:
         for step in range(row.span):
             opcode = bytes_of(row, step)

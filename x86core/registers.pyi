@@ -30,8 +30,11 @@ class Registers:
     cr0: int
     cr2: int
     cr3: int
+    cr4: int
     @property
-    def cr4(self) -> int: ...
+    def cpl(self) -> int:
+        """Current privilege level; follows from CS."""
+
     gdt_base: int
     gdt_limit: int
     idt_base: int
@@ -48,3 +51,7 @@ class Registers:
     def fs(self) -> Segment: ...
     @property
     def gs(self) -> Segment: ...
+    @property
+    def ldtr(self) -> Segment: ...
+    @property
+    def tr(self) -> Segment: ...

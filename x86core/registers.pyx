@@ -3,17 +3,13 @@ from operator import index
 
 from libc.stdint cimport uint32_t
 
+from x86core.control cimport write_cr0, write_cr3, write_cr4
 from x86core.flags cimport get_eflags, set_eflags
-from x86core.segmentation cimport set_segment, update_context
-from x86core.state cimport (CR0_ET, CR0_PG, CS, DS, EAX, EBP, EBX, ECX, EDI, EDX, ES, ESI, ESP, FLAG_AC, FLAG_DF,
-                            FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT, FLAG_RF, FLAG_TF, FLAGS_ALWAYS, FLAGS_ARITHMETIC,
-                            FS, GS, SS)
-from x86core.tlb cimport tlb_flush
+from x86core.paging cimport set_cpl, update_alignment
+from x86core.segmentation cimport has_real_segments, set_segment, update_context
+from x86core.state cimport (CPU, CR0_PE, CS, DS, EAX, EBP, EBX, ECX, EDI, EDX, ES, ESI, ESP, FLAG_RF, FLAG_VM,
+                            FLAGS_ALWAYS, FLAGS_SETTABLE, FS, GS, LDTR, SS, TR)
 from x86core.wake_fd cimport update_wake_fd
-
-cdef enum:
-    EFLAGS_DEFINED = (FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_AC
-                      | FLAG_ID)
 
 
 cdef uint32_t doubleword(value) except? 0xFFFFFFFF:
@@ -30,6 +26,13 @@ cdef uint32_t word(value) except? 0xFFFFFFFF:
     return value
 
 
+cdef uint32_t privilege_level(CPU* cpu):
+    """As mode and CS have it."""
+    if has_real_segments(cpu):
+        return 3 if cpu.eflags & FLAG_VM else 0
+    return cpu.segments[CS].selector & 3
+
+
 cdef class Segment:
     """A segment register with its hidden part, live.
 
@@ -42,6 +45,8 @@ cdef class Segment:
     cdef int change(self, selector, base, limit, access) except -1:
         self.vcpu.check_outside()
         set_segment(self.vcpu.cpu, self.number, selector, base, limit, access)
+        if self.number == CS and not has_real_segments(self.vcpu.cpu):
+            set_cpl(self.vcpu.cpu, selector & 3)
         update_context(self.vcpu.cpu)
         return 0
 
@@ -136,6 +141,8 @@ cdef class Registers:
     ds = SegmentRegister(DS)
     fs = SegmentRegister(FS)
     gs = SegmentRegister(GS)
+    ldtr = SegmentRegister(LDTR)
+    tr = SegmentRegister(TR)
 
     @property
     def eip(self):
@@ -152,12 +159,21 @@ cdef class Registers:
 
     @property
     def eflags(self):
-        return get_eflags(self.cpu)
+        cdef uint32_t value = get_eflags(self.cpu)
+        return value if self.cpu.resume_at == self.cpu.retired else value & ~<uint32_t>FLAG_RF
 
     @eflags.setter
     def eflags(self, value):
+        cdef uint32_t before = self.cpu.eflags
         self.check_outside()
-        set_eflags(self.cpu, doubleword(value) & EFLAGS_DEFINED | FLAGS_ALWAYS)
+        set_eflags(self.cpu, doubleword(value) & FLAGS_SETTABLE | FLAGS_ALWAYS)
+        self.cpu.resume_at = self.cpu.retired   # RF holds for the next instruction
+        if not self.cpu.cr0 & CR0_PE:
+            self.cpu.eflags &= ~<uint32_t>FLAG_VM
+        if (self.cpu.eflags ^ before) & FLAG_VM:
+            set_cpl(self.cpu, privilege_level(self.cpu))
+            update_context(self.cpu)
+        update_alignment(self.cpu)
         update_wake_fd(self.cpu)    # IF decides about a pending interrupt
 
     @property
@@ -167,10 +183,8 @@ cdef class Registers:
     @cr0.setter
     def cr0(self, value):
         self.check_outside()
-        if value & CR0_PG:
-            raise ValueError("CR0.PG cannot be set: there is no paging")
-        self.cpu.cr0 = doubleword(value) | CR0_ET
-        update_context(self.cpu)
+        if write_cr0(self.cpu, doubleword(value)):
+            raise ValueError(f"CR0 cannot be {value:#x}: PG needs PE, NW needs CD")
 
     @property
     def cr2(self):
@@ -188,12 +202,22 @@ cdef class Registers:
     @cr3.setter
     def cr3(self, value):
         self.check_outside()
-        self.cpu.cr3 = doubleword(value)
-        tlb_flush(self.cpu)
+        write_cr3(self.cpu, doubleword(value))
 
     @property
     def cr4(self):
         return self.cpu.cr4
+
+    @cr4.setter
+    def cr4(self, value):
+        self.check_outside()
+        if write_cr4(self.cpu, doubleword(value)):
+            raise ValueError(f"CR4 cannot be {value:#x}: there are TSD, DE, PSE and PGE")
+
+    @property
+    def cpl(self):
+        """Current privilege level; follows from CS."""
+        return self.cpu.cpl
 
     @property
     def gdt_base(self):

@@ -42,7 +42,7 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
     cpu.alone = NOT_ALONE
     cpu.debug_cause = DEBUG_NONE
     cpu.entered_retired = cpu.retired
-    if cpu.debug_next != NULL:
+    if cpu.debug_next != NULL or cpu.points_changed:
         adopt_debug(cpu)
     if cpu.completes_access:
         cpu.completes_access = False
@@ -60,7 +60,8 @@ cdef int enter_once(CPU* cpu) noexcept nogil:
         enter_guest(cpu)
         # After the exchange in enter_guest: what was asked for before stop_at was raised is seen here.
         if (atomic_load(&cpu.attention) or cpu.nmi_pending or cpu.eflags & FLAG_TF or cpu.trap_at == cpu.retired
-                or interrupt_pending(cpu) or eoi_pending(cpu) or window_requested(cpu) or cpu.watch_hit):
+                or interrupt_pending(cpu) or eoi_pending(cpu) or window_requested(cpu) or cpu.watch_hit
+                or cpu.dr_hits):
             atomic_store(&cpu.stop_at, 0)
             accept_start(cpu)
         reason = resume_wait(cpu) if is_waiting_state(cpu) else EXIT_NONE

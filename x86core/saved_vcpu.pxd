@@ -4,7 +4,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from x86core.state cimport CPU, REPLAY_ENTRIES, SEGMENTS, KvmRun, Statistics
 
 cdef enum:
-    SAVED_VERSION = 2
+    SAVED_VERSION = 4
 
 ctypedef packed struct SavedSegment:
     uint32_t base
@@ -26,6 +26,7 @@ ctypedef packed struct SavedVCPU:
     uint32_t cr2
     uint32_t cr3
     uint32_t cr4
+    uint32_t cpl
     uint32_t dr[8]
     uint32_t gdt_base
     uint32_t gdt_limit
@@ -39,6 +40,9 @@ ctypedef packed struct SavedVCPU:
     int64_t virtual_base
     int64_t trap_shadow
     int64_t trap_at
+    int64_t resume_at
+    int64_t repeat_at
+    uint32_t dr_hits
     int64_t shadow
     int32_t mp_state
     int32_t last_event
@@ -53,6 +57,7 @@ ctypedef packed struct SavedVCPU:
     # A wait in HLT or MWAIT.
     uint64_t monitor
     uint64_t line[8]            # `snapshot`
+    uint64_t monitored_tables[2]
     uint8_t in_mwait
     uint8_t masked_interrupts_wake
     uint8_t carry_at_limit

@@ -8,21 +8,23 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from x86core.blocks cimport flush_blocks
+from x86core.debug_registers cimport update_debug_registers
 from x86core.flags cimport get_eflags, set_eflags
 from x86core.intrinsics cimport atomic_and, atomic_load, atomic_or, atomic_store, atomic_swap_if
 from x86core.lifecycle cimport abandon_wait
-from x86core.monitor cimport monitor_arm, monitor_disarm
+from x86core.monitor cimport monitor_arm, monitor_disarm, monitor_tables
+from x86core.paging cimport flush_translations, update_alignment
 from x86core.scan cimport scan_begin
 from x86core.segmentation cimport set_segment, update_context
 from x86core.shootdown cimport answer_shootdown
-from x86core.state cimport (ATTENTION_CODE, ATTENTION_KICK, ATTENTION_SHOOTDOWN, LINE_SIZE, MONITOR_ARMED,
-                            MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED, MONITOR_WAITING, MWAIT_SCAN, SEGMENTS)
-from x86core.tlb cimport tlb_flush
+from x86core.state cimport (ATTENTION_CODE, ATTENTION_DEBUG, ATTENTION_KICK, ATTENTION_SHOOTDOWN, CR0_PG, LINE_SIZE,
+                            MONITOR_ARMED, MONITOR_SCANNED, MONITOR_STATE, MONITOR_TRIGGERED, MONITOR_WAITING,
+                            MWAIT_SCAN, SEGMENTS)
 from x86core.wake_fd cimport update_wake_fd
 
 cdef enum:
     # Asked of this vCPU because of what its machine has decoded and protected; a new one has nothing of it.
-    ATTENTION_DERIVED = ATTENTION_SHOOTDOWN | ATTENTION_CODE
+    ATTENTION_DERIVED = ATTENTION_SHOOTDOWN | ATTENTION_CODE | ATTENTION_DEBUG
 
 
 cdef void save_vcpu(CPU* cpu, SavedVCPU* saved) noexcept:
@@ -45,6 +47,7 @@ cdef void save_vcpu(CPU* cpu, SavedVCPU* saved) noexcept:
     saved.cr2 = cpu.cr2
     saved.cr3 = cpu.cr3
     saved.cr4 = cpu.cr4
+    saved.cpl = cpu.cpl
     memcpy(saved.dr, cpu.dr, sizeof(saved.dr))
     saved.gdt_base = cpu.gdt_base
     saved.gdt_limit = cpu.gdt_limit
@@ -58,6 +61,9 @@ cdef void save_vcpu(CPU* cpu, SavedVCPU* saved) noexcept:
     saved.virtual_base = cpu.virtual_base
     saved.trap_shadow = cpu.trap_shadow
     saved.trap_at = cpu.trap_at
+    saved.resume_at = cpu.resume_at
+    saved.repeat_at = cpu.repeat_at
+    saved.dr_hits = cpu.dr_hits
     saved.shadow = cpu.shadow
     saved.mp_state = cpu.mp_state
     saved.last_event = cpu.last_event
@@ -85,6 +91,7 @@ cdef void save_vcpu(CPU* cpu, SavedVCPU* saved) noexcept:
 cdef void save_wait(CPU* cpu, SavedVCPU* saved) noexcept:
     saved.monitor = atomic_load(&cpu.ram.monitors[cpu.index])
     memcpy(saved.line, cpu.snapshot, sizeof(saved.line))
+    memcpy(saved.monitored_tables, cpu.monitored_tables, sizeof(saved.monitored_tables))
     saved.in_mwait = cpu.in_mwait
     saved.masked_interrupts_wake = cpu.masked_interrupts_wake
     saved.carry_at_limit = cpu.carry_at_limit
@@ -127,6 +134,8 @@ cdef void restore_vcpu(CPU* cpu, const SavedVCPU* saved) noexcept:
     cpu.cr2 = saved.cr2
     cpu.cr3 = saved.cr3
     cpu.cr4 = saved.cr4
+    cpu.cpl = saved.cpl
+    cpu.paging = saved.cr0 & CR0_PG != 0
     memcpy(cpu.dr, saved.dr, sizeof(saved.dr))
     cpu.gdt_base = saved.gdt_base
     cpu.gdt_limit = saved.gdt_limit
@@ -140,6 +149,9 @@ cdef void restore_vcpu(CPU* cpu, const SavedVCPU* saved) noexcept:
     cpu.virtual_base = saved.virtual_base
     cpu.trap_shadow = saved.trap_shadow
     cpu.trap_at = saved.trap_at
+    cpu.resume_at = saved.resume_at
+    cpu.repeat_at = saved.repeat_at
+    cpu.dr_hits = saved.dr_hits
     cpu.shadow = saved.shadow
     cpu.mp_state = saved.mp_state
     cpu.last_event = saved.last_event
@@ -162,8 +174,10 @@ cdef void restore_vcpu(CPU* cpu, const SavedVCPU* saved) noexcept:
     cpu.port_data[0] = saved.port_data
     memcpy(cpu.run, &saved.run, sizeof(saved.run))
     # What follows from the rest.
+    update_debug_registers(cpu)
     flush_blocks(cpu)
-    tlb_flush(cpu)
+    flush_translations(cpu, True)
+    update_alignment(cpu)
     answer_shootdown(cpu)
     for number in range(SEGMENTS):
         segment = &saved.segments[number]
@@ -191,14 +205,19 @@ cdef void restore_wait(CPU* cpu, const SavedVCPU* saved) noexcept:
     cpu.halt_poll_ns_shrink = saved.halt_poll_ns_shrink
     cpu.mwait_timer_ns = saved.mwait_timer_ns
     cpu.mwait_scan_ns = saved.mwait_scan_ns
-    restore_monitor(cpu, saved.monitor)
+    restore_monitor(cpu, saved.monitor, saved.monitored_tables)
     cpu.in_mwait = saved.in_mwait
     if cpu.in_mwait and cpu.wait_policy == MWAIT_SCAN:
         scan_begin(cpu)
     atomic_store(&cpu.waiting, saved.waiting)
 
 
-cdef void restore_monitor(CPU* cpu, uint64_t word) noexcept:
+cdef uint64_t address_of(uint64_t table) noexcept:
+    """Of the line of a table entry; beyond all RAM for none."""
+    return table & ~<uint64_t>(LINE_SIZE - 1) if table else ~<uint64_t>0
+
+
+cdef void restore_monitor(CPU* cpu, uint64_t word, const uint64_t* tables) noexcept:
     cdef uint64_t* monitor = &cpu.ram.monitors[cpu.index]
     cdef uint64_t line = word & ~<uint64_t>(LINE_SIZE - 1)
     monitor_disarm(cpu)
@@ -208,7 +227,8 @@ cdef void restore_monitor(CPU* cpu, uint64_t word) noexcept:
     if word & MONITOR_SCANNED:
         atomic_store(monitor, word)
         return
-    monitor_arm(cpu, line)
+    if monitor_tables(cpu, address_of(tables[0]), address_of(tables[1])):
+        monitor_arm(cpu, line)
     # Not armed: somebody in the guest may still store there unseen. Armed no more: somebody did meanwhile.
     if not atomic_swap_if(monitor, line | MONITOR_ARMED, word):
         atomic_store(monitor, line | MONITOR_TRIGGERED)

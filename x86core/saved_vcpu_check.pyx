@@ -10,20 +10,20 @@ from x86core.apic_registers cimport (APIC_DFR, APIC_DIVIDE, APIC_ESR, APIC_ICR_H
                                      APIC_INITIAL_COUNT, APIC_LDR, APIC_LVT_ERROR, APIC_LVT_LINT0, APIC_LVT_LINT1,
                                      APIC_LVT_PERFORMANCE, APIC_LVT_THERMAL, APIC_LVT_TIMER, APIC_SVR, APIC_TPR,
                                      APIC_VERSION, BASE_BOOTSTRAP, BASE_ENABLED, apic_register)
+from x86core.control cimport CR4_WRITABLE
+from x86core.debug_registers cimport DR6_WRITABLE
 from x86core.intrinsics cimport NO_LIMIT
 from x86core.saved_vcpu cimport SAVED_VERSION
 from x86core.state cimport (ATTENTION_INIT, ATTENTION_INTERRUPT, ATTENTION_KICK, ATTENTION_NMI, ATTENTION_RUN,
-                            ATTENTION_SIPI, CR0_ET, CR0_PG, DISABLE_EXITS_HLT, DISABLE_EXITS_MWAIT, EXIT_IO, EXIT_MMIO,
-                            FEATURE_MONITORX, FEATURE_WAITPKG, FLAG_AC, FLAG_DF, FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT,
-                            FLAG_RF, FLAG_TF, FLAGS_ALWAYS, FLAGS_ARITHMETIC, HLT_POLICIES, LINE_SIZE, MONITOR_IDLE,
+                            ATTENTION_SIPI, CR0_ET, CR0_PE, CR0_PG, DISABLE_EXITS_HLT, DISABLE_EXITS_MWAIT, EXIT_IO,
+                            EXIT_MMIO, FEATURE_MONITORX, FEATURE_WAITPKG, FLAG_VM, FLAGS_ALWAYS, FLAGS_SETTABLE,
+                            HLT_POLICIES, LINE_SIZE, MONITOR_IDLE,
                             MONITOR_SCANNED, MONITOR_STATE, MONITOR_WAITING, MP_STATE_HALTED,
                             MP_STATE_RUNNABLE, MWAIT_ADAPTIVE, MWAIT_EXIT, MWAIT_FAULT, MWAIT_HALT, MWAIT_PASSTHROUGH,
                             MWAIT_POLICIES, MWAIT_SCAN, MWAIT_TIMER, PORT_DATA_OFFSET, REPLAY_ENTRIES,
                             USERSPACE_EXIT_HLT, USERSPACE_EXIT_MWAIT, WAIT_START)
 
 cdef enum:
-    FLAGS_POSSIBLE = (FLAGS_ARITHMETIC | FLAGS_ALWAYS | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF
-                      | FLAG_AC | FLAG_ID)
     ATTENTION_POSSIBLE = (ATTENTION_KICK | ATTENTION_INTERRUPT | ATTENTION_NMI | ATTENTION_INIT | ATTENTION_SIPI
                           | ATTENTION_RUN)
     IDLE_BITS = USERSPACE_EXIT_MWAIT | USERSPACE_EXIT_HLT | DISABLE_EXITS_MWAIT | DISABLE_EXITS_HLT
@@ -84,15 +84,21 @@ cdef int check_saved_vcpu(CPU* cpu, const SavedVCPU* saved) except -1:
 
 
 cdef int check_registers(const SavedVCPU* saved) except -1:
-    only_bits("eflags", saved.eflags, FLAGS_POSSIBLE)
+    only_bits("eflags", saved.eflags, FLAGS_SETTABLE | FLAGS_ALWAYS)
     need(saved.eflags & FLAGS_ALWAYS, "bit 1 of eflags is 0")
-    need(not saved.cr0 & <uint32_t>CR0_PG and saved.cr0 & CR0_ET, f"cr0 {saved.cr0:#x} cannot be")
+    need(saved.cr0 & CR0_ET and saved.cr0 & (CR0_PG | CR0_PE) != CR0_PG, f"cr0 {saved.cr0:#x} cannot be")
+    only_bits("cr4", saved.cr4, CR4_WRITABLE)
+    within("cpl", saved.cpl, 0, 3)
+    need(not saved.cpl or saved.cr0 & CR0_PE, f"cpl is {saved.cpl} in real mode")
+    need(not saved.eflags & FLAG_VM or saved.cpl == 3, f"cpl is {saved.cpl} in virtual-8086 mode")
     within("gdt_limit", saved.gdt_limit, 0, 0xFFFF)
     within("idt_limit", saved.idt_limit, 0, 0xFFFF)
     only_bits("features", saved.features, FEATURE_MONITORX | FEATURE_WAITPKG)
     within("instructions", saved.retired, 0, MOST)
     within("guest time", saved.virtual_base, -MOST, MOST)
-    for name, boundary in (("trap_shadow", saved.trap_shadow), ("trap_at", saved.trap_at), ("shadow", saved.shadow)):
+    only_bits("dr_hits", saved.dr_hits, DR6_WRITABLE)
+    for name, boundary in (("trap_shadow", saved.trap_shadow), ("trap_at", saved.trap_at), ("shadow", saved.shadow),
+                           ("resume_at", saved.resume_at), ("repeat_at", saved.repeat_at)):
         within(name, boundary, -1, MOST)
     return 0
 
@@ -128,6 +134,8 @@ cdef int check_wait(CPU* cpu, const SavedVCPU* saved) except -1:
     only_bits("monitor", saved.monitor & (LINE_SIZE - 1), MONITOR_STATE | MONITOR_SCANNED)
     need(saved.monitor < cpu.ram.size, f"the monitored line {saved.monitor:#x} is not in RAM")
     need(state != MONITOR_IDLE or saved.monitor == MONITOR_IDLE, "an idle monitor has a line")
+    for table in (saved.monitored_tables[0], saved.monitored_tables[1]):
+        need(not table or table % LINE_SIZE == 1 and table < cpu.ram.size, f"there is no table at {table:#x}")
     if saved.in_mwait:
         need(saved.mp_state == MP_STATE_RUNNABLE, "it waits in MWAIT and elsewhere")
         need(saved.wait_policy in (MWAIT_FAULT, MWAIT_HALT, MWAIT_TIMER, MWAIT_SCAN, MWAIT_ADAPTIVE,

@@ -77,6 +77,9 @@ cdef enum:
     MODE_STACK32 = 0x80
     MODE_PROTECTED = 0x100
     MODE_VIRTUAL8086 = 0x200
+    MODE_PAGED = 0x400
+    MODE_CPL_SHIFT = 11
+    MODE_CPL = 3 << 11
 
 ctypedef struct CodePage:       # the blocks that one vCPU has from one physical page
     Block* first
@@ -239,6 +242,8 @@ ctypedef struct Page:           # what is known of 4 KiB of guest RAM
 ctypedef struct RAM:
     uint8_t* bytes
     uint64_t size
+    uint64_t rom_size           # bytes of ROM that end at 1 MiB; 0: none
+    uint64_t rom_mirror         # where it begins once more, to end at 4 GiB
     uint32_t page_count
     Page* pages
     uint64_t* code_bytes        # a word per line, a bit per byte that was decoded
@@ -271,7 +276,7 @@ ctypedef struct CPU:
     uint32_t stack_mask         # FFFFh or FFFFFFFFh by SS.B
     int64_t retired             # instructions since RESET; within a block, those of all of it
     int64_t stop_at             # retired may not pass it; any thread lowers it to 0
-    uint64_t context_key        # context << 32
+    uint64_t context_key        # (generation << 8 | context) << 32
     uint32_t eip                # valid between blocks and outside the guest
     uint32_t eflags             # all but the arithmetic flags
     # Arithmetic flags while no handler holds them.
@@ -288,7 +293,20 @@ ctypedef struct CPU:
 
     # Control state.
     uint32_t cr0, cr2, cr3, cr4
+    uint32_t cpl                # current privilege level
+    bint paging                 # CR0.PG
+    bint checks_alignment       # #AC is on: the TLB holds nothing, so that each access is looked at
+    bint system_access          # to a descriptor table or a TSS: at privilege level 0, whatever cpl is
+    uint32_t fault_address      # of the page fault in `exception`; CR2 once it is delivered
+    uint64_t tlb_filled[TLB_WORDS]      # bit n: entry n may match something
+    uint64_t tlb_global[TLB_WORDS]      # and is of a global page
+    uint64_t tlb_supervisor[TLB_WORDS]  # and is of use to privilege levels 0 to 2 alone
+    uint64_t large_pages[LARGE_WORDS]   # bit n: the TLB may have parts of a 4 MiB page at linear n << 22
     uint32_t dr[8]
+    uint32_t dr_execution       # bit n: DRn is an enabled breakpoint, by DR7 and CR4.DE
+    uint32_t dr_data
+    uint32_t dr_ports
+    uint32_t dr_hits            # bits of DR6 for a trap behind the instruction
     uint64_t misc_enable        # IA32_MISC_ENABLE
     uint32_t umwait_control     # IA32_UMWAIT_CONTROL
     uint32_t features           # FEATURE_*
@@ -299,6 +317,8 @@ ctypedef struct CPU:
     int64_t limit_at            # where stop_at goes back to
     int64_t chunks              # of repeated string instructions, since run() last looked for signals
     int64_t chunks_at           # when it should look again
+    int64_t resume_at           # boundary at which EFLAGS.RF was set: it holds for one instruction
+    int64_t repeat_at           # boundary at which a repeated string instruction stands, not finished
     int64_t trap_shadow         # boundary at which single steps are held off
     int64_t trap_at             # boundary at which a single step ends; -1: none
     int64_t shadow              # boundary (value of retired) at which interrupts are held off
@@ -330,6 +350,7 @@ ctypedef struct CPU:
     int64_t wait_poll           # spin so many nanoseconds before sleeping; NO_LIMIT: never sleep
     int64_t poll_window[2]      # what halt_poll_ns has grown to, for HLT and for MWAIT
     uint64_t snapshot[8]        # of the monitored line, under policy scan
+    uint64_t monitored_tables[2]    # lines of the entries that translate its address | TABLE_LINE; 0: none
     # Their bounds, from any thread (KVM's module parameters of the same names), in nanoseconds.
     int64_t halt_poll_ns
     int64_t halt_poll_ns_grow   # a factor, as shrink is a divisor
@@ -373,6 +394,8 @@ ctypedef struct CPU:
 
     # Guest debugging (guest_debug.pyx).
     GuestDebug* debug           # NULL: nothing is set
+    bint watching               # there is that, or an enabled breakpoint of DR0 to DR3 for execution or data
+    bint points_changed         # of DR0 to DR3, since blocks were decoded and the TLB filled
     GuestDebug* debug_next      # left by any thread; NULL: nothing new
     AloneState alone
     uint32_t watch_hit          # WATCH_* of what the instruction has met; 0: nothing
@@ -399,6 +422,9 @@ ctypedef struct CPU:
     uint8_t* arena
     size_t arena_used
     uint64_t flushes
+    uint32_t generation         # of translations; part of context_key, so that the jump cache forgets old ones
+    Link* crossing_links[CROSSING_LINKS]    # to be taken back when a translation changes
+    uint32_t crossing_count
     uint32_t* code_page_of      # index into code_pages, by physical page; 0 = none
     CodePage* code_pages
     uint32_t code_page_count

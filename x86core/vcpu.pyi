@@ -2,6 +2,7 @@ from collections.abc import Iterable
 
 from x86core.memory import Memory
 from x86core.observed import Observed
+from x86core.translation import Translation
 
 #: How many vCPUs one memory can have.
 MAX_VCPUS: int
@@ -59,6 +60,11 @@ class VCPU(Observed):
         handlers run, so that Ctrl-C raises KeyboardInterrupt. No limit bounds a guest that sleeps in HLT or
         MWAIT: `kick` does.
         Raises ValueError for a limit below 0 or above 2**60, RuntimeError when run() is under way.
+        """
+    def translate(self, linear: int) -> Translation:
+        """Where a linear address leads, as KVM_TRANSLATE has it: a Translation. Marks nothing and raises no page fault.
+
+        Raises ValueError unless it fits 32 bits, RuntimeError while the vCPU is in run().
         """
     def interrupt(self, vector: int) -> None:
         """Make a maskable external interrupt pending; the highest vector is taken first.

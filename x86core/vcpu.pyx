@@ -23,11 +23,13 @@ import x86core.handlers.interrupt
 import x86core.handlers.move
 import x86core.handlers.multiply
 import x86core.handlers.port
+import x86core.handlers.protection
 import x86core.handlers.shift
 import x86core.handlers.stack
 import x86core.handlers.string
 import x86core.handlers.system
 import x86core.handlers.user_wait
+from x86core import translation
 from x86core.opcodes import build_tables
 
 from x86core.apic cimport apic_value, post_init
@@ -37,7 +39,9 @@ from x86core.guest_debug cimport make_debug, offer_debug
 from x86core.intrinsics cimport NO_LIMIT, atomic_load, atomic_or, atomic_store
 from x86core.lifecycle cimport abandon_wait, create_cpu, forget_owner, reset_cpu, start_cpu_flat32, start_cpu_real_mode
 from x86core.memory cimport Memory
+from x86core.mmu_intent cimport faulted
 from x86core.monitor cimport monitor_disarm
+from x86core.paging cimport RIGHT_USER, RIGHT_WRITE, inspect
 from x86core.registers cimport doubleword, word
 from x86core.observed cimport Observed
 from x86core.recording cimport begin_run, end_run, mark_exit, note
@@ -214,6 +218,21 @@ cdef class VCPU(Observed):
             reason = EXIT_DEBUG
         note_exit(cpu, reason)
         return reason
+
+    def translate(self, linear):
+        """Where a linear address leads, as KVM_TRANSLATE has it: a Translation. Marks nothing and raises no page fault.
+
+        Raises ValueError unless it fits 32 bits, RuntimeError while the vCPU is in run().
+        """
+        cdef uint32_t address = doubleword(linear)
+        cdef uint64_t physical
+        cdef int rights
+        self.check_outside()
+        physical = inspect(self.cpu, address, &rights)
+        if faulted(physical):
+            return translation.Translation(translation.NOWHERE, False, False, False)
+        return translation.Translation(
+            physical, True, rights & RIGHT_WRITE != 0, rights & RIGHT_USER != 0)
 
     def interrupt(self, vector):
         """Make a maskable external interrupt pending; the highest vector is taken first.

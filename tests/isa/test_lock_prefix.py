@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support import CODE, DATA, UD, Event, delivered, flat32, run
-from x86core.isa import ROWS, Row
+from x86core.isa import ROWS
+from x86core.row import Row
 
 LOCKABLE = {
     *("ADD", "ADC", "AND", "BTC", "BTR", "BTS", "CMPXCHG", "CMPXCHG8B", "DEC", "INC"),

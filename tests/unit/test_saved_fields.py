@@ -13,17 +13,22 @@ CORE = Path(__file__).resolve().parents[2] / "x86core"
 NOT_SAVED = {
     "EFLAGS is saved as a whole": "eflags result carries carry",
     "it follows from the segment registers": "stack_mask context_key mode",
+    "it follows from DR7 and CR4": "dr_execution dr_data dr_ports watching points_changed",
+    "it follows from CR0, EFLAGS and the privilege level": "paging checks_alignment",
     "it is made anew: translations and decoded code": """
         tlb jump_cache contexts context_count arena arena_used flushes code_page_of code_pages
-        code_page_count block_hash scratch acknowledged""",
+        code_page_count block_hash scratch acknowledged large_pages tlb_filled tlb_global
+        tlb_supervisor generation crossing_links crossing_count""",
     "it counts only inside run()": """
         exception error_code stop_at limit_at chunks chunks_at location in_run delivered_at
         deliveries park_nanoseconds soft_stop_at parked position delivering store_physical
-        store_watched store_kind stack_top entered_retired""",
-    "it belongs to who runs vCPUs by hand": "stops_before_wakes own_store_ns watched_line",
+        store_watched store_kind stack_top system_access fault_address
+        entered_retired""",
     "it belongs to a debugger, which a saved machine has not": """
         debug debug_next alone watch_hit watch_address debug_cause debug_address debug_seen_at
         debug_seen block_interrupts""",
+    "it belongs to who runs vCPUs by turns, by hand": """
+        stops_before_wakes own_store_ns watched_line""",
     "it belongs to the host, or to the object": """
         zero wake_lock notify notified wake_fd wake_event wake_timer wake_timer_at owned
         stack_depth recorder recorder_memory timed entered_at left_at""",

@@ -1,11 +1,11 @@
 """Jcc JMP CALL RET LOOP JCXZ, near and far, SETcc, and the end of a block that no jump ends."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from x86core.arrival cimport arrive, depart
 from x86core.flags cimport condition, zero
-from x86core.monitor cimport monitor_disarm
 from x86core.operands cimport *
-from x86core.segmentation cimport load_code_segment
 from x86core.state cimport CPU, CS, ECX, ESP, EXCEPTION_GP, Insn, SS
+from x86core.transfer cimport far_call, far_jump, far_return
 from x86core.variant cimport *
 
 
@@ -145,35 +145,17 @@ cdef inline int call_indirect(CPU* cpu, Insn* insn, int64_t result, uint32_t car
     return jump(cpu, insn, result, carries, carry, <uint32_t>target)
 
 
-# Far transfers. Each disarms the monitor (SDM vol. 3, 8.10.4).
-
-cdef inline int jump_far(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry,
-                         uint32_t selector, uint32_t eip) noexcept nogil:
-    if load_code_segment(cpu, selector, eip):
-        return fault(cpu, insn, result, carries, carry)
-    monitor_disarm(cpu)
-    return jump(cpu, insn, result, carries, carry, eip)
-
-
-cdef inline int call_to(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v,
-                        uint32_t selector, uint32_t eip) noexcept nogil:
-    cdef uint32_t return_selector = cpu.segments[CS].selector
-    if unlikely(stack_write(cpu, insn, -size(v), return_selector, size(v))) or unlikely(
-            stack_write(cpu, insn, -2 * size(v), next_eip(insn), size(v))):
-        return fault(cpu, insn, result, carries, carry)
-    if load_code_segment(cpu, selector, eip):
-        return fault(cpu, insn, result, carries, carry)
-    set_stack_pointer(cpu, cpu.gpr[ESP] - 2 * size(v))
-    monitor_disarm(cpu)
-    return jump(cpu, insn, result, carries, carry, eip)
-
+# Far transfers.
 
 cdef inline int jmp_far(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    return jump_far(cpu, insn, result, carries, carry, <uint32_t>insn.displacement & 0xFFFF, insn.immediate)
+    depart(cpu, insn, result, carries, carry)
+    return arrive(cpu, insn, far_jump(cpu, <uint32_t>insn.displacement & 0xFFFF, insn.immediate, next_eip(insn)))
 
 
 cdef inline int call_far(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    return call_to(cpu, insn, result, carries, carry, v, <uint32_t>insn.displacement & 0xFFFF, insn.immediate)
+    depart(cpu, insn, result, carries, carry)
+    return arrive(cpu, insn, far_call(
+        cpu, <uint32_t>insn.displacement & 0xFFFF, insn.immediate, next_eip(insn), size(v)))
 
 
 cdef inline uint64_t far_selector(CPU* cpu, Insn* insn, int v) noexcept nogil:
@@ -190,7 +172,8 @@ cdef inline int jmp_far_indirect(CPU* cpu, Insn* insn, int64_t result, uint32_t 
     selector = far_selector(cpu, insn, v)
     if unlikely(faulted(selector)):
         return fault(cpu, insn, result, carries, carry)
-    return jump_far(cpu, insn, result, carries, carry, <uint32_t>selector, <uint32_t>eip)
+    depart(cpu, insn, result, carries, carry)
+    return arrive(cpu, insn, far_jump(cpu, <uint32_t>selector, <uint32_t>eip, next_eip(insn)))
 
 
 cdef inline int call_far_indirect(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
@@ -201,20 +184,13 @@ cdef inline int call_far_indirect(CPU* cpu, Insn* insn, int64_t result, uint32_t
     selector = far_selector(cpu, insn, v)
     if unlikely(faulted(selector)):
         return fault(cpu, insn, result, carries, carry)
-    return call_to(cpu, insn, result, carries, carry, v, <uint32_t>selector, <uint32_t>eip)
+    depart(cpu, insn, result, carries, carry)
+    return arrive(cpu, insn, far_call(cpu, <uint32_t>selector, <uint32_t>eip, next_eip(insn), size(v)))
 
 
 cdef inline int ret_far(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef uint64_t eip = stack_read(cpu, insn, 0, size(v))
-    cdef uint64_t selector
-    if unlikely(faulted(eip)):
-        return fault(cpu, insn, result, carries, carry)
-    selector = stack_read(cpu, insn, size(v), size(v))
-    if unlikely(faulted(selector)) or load_code_segment(cpu, <uint32_t>selector & 0xFFFF, <uint32_t>eip):
-        return fault(cpu, insn, result, carries, carry)
-    set_stack_pointer(cpu, cpu.gpr[ESP] + 2 * size(v) + insn.immediate)
-    monitor_disarm(cpu)
-    return jump(cpu, insn, result, carries, carry, <uint32_t>eip)
+    depart(cpu, insn, result, carries, carry)
+    return arrive(cpu, insn, far_return(cpu, size(v), insn.immediate))
 
 
 include "branch_instances.pxi"

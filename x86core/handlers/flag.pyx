@@ -1,4 +1,4 @@
-"""CLC STC CMC LAHF SAHF SALC CLD STD CLI STI, and what is no instruction: #UD, #GP for its length."""
+"""CLC STC CMC LAHF SAHF SALC CLD STD CLI STI, and what may not be executed: #UD, #GP."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from x86core.interrupts cimport interrupt_pending, window_requested
@@ -58,12 +58,21 @@ cdef inline int std(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
     return next(cpu, insn, result, carries, carry)
 
 
+cdef inline bint may_change_if(CPU* cpu) noexcept nogil:
+    """CLI and STI: by the I/O privilege level."""
+    return cpu.cpl <= cpu.eflags >> 12 & 3
+
+
 cdef inline int cli(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    if unlikely(not may_change_if(cpu)):
+        return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
     cpu.eflags &= ~<uint32_t>FLAG_IF
     return next(cpu, insn, result, carries, carry)
 
 
 cdef inline int sti(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    if unlikely(not may_change_if(cpu)):
+        return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
     # Interrupts are held off for one more instruction, which the decoder puts into the same block.
     if not cpu.eflags & FLAG_IF:
         cpu.eflags |= FLAG_IF
@@ -75,6 +84,11 @@ cdef inline int sti(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint
 
 cdef inline int undefined(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     return raise_at(cpu, insn, result, carries, carry, EXCEPTION_UD)
+
+
+cdef inline int forbidden(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    """What is privileged, outside privilege level 0."""
+    return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
 
 
 cdef inline int too_long(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:

@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from x86core.arithmetic cimport sign_extend
+from x86core.mmu cimport translate
 from x86core.operands cimport *
 from x86core.state cimport CPU, EBP, ESP, EXCEPTION_BR, Insn, SS
 from x86core.variant cimport *
@@ -13,8 +14,12 @@ cdef inline int enter_frame(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
     cdef int32_t step = size(v)
     # All of ESP, where the operand is 32 bits wide and the stack is not.
     cdef uint32_t frame = cpu.gpr[ESP] & ~cpu.stack_mask | stack_offset(cpu, -step)
+    cdef uint32_t last = stack_offset(cpu, -(level + 1) * step - <int32_t>insn.immediate)
     cdef uint64_t link
     cdef int32_t depth
+    # A page fault as by a store at the final stack pointer.
+    if cpu.paging and unlikely(faulted(translate(cpu, cpu.segments[SS].base + last, INTENT_WRITE))):
+        return fault(cpu, insn, result, carries, carry)
     if unlikely(stack_write(cpu, insn, -step, cpu.gpr[EBP], size(v))):
         return fault(cpu, insn, result, carries, carry)
     for depth in range(1, level):

@@ -11,7 +11,7 @@ from x86core.intrinsics cimport NO_LIMIT
 from x86core.monitored cimport watch_operand
 from x86core.msr cimport MISC_ENABLE_MONITOR
 from x86core.operands cimport *
-from x86core.state cimport (CPU, CR0_PE, CS, EAX, EBX, ECX, EXCEPTION_GP, EXCEPTION_UD, EXIT_NONE, FEATURE_MONITORX,
+from x86core.state cimport (CPU, EAX, EBX, ECX, EXCEPTION_GP, EXCEPTION_UD, EXIT_NONE, FEATURE_MONITORX,
                             Insn)
 from x86core.variant cimport *
 
@@ -35,7 +35,7 @@ cdef inline bint may_monitor(CPU* cpu) noexcept nogil:
     """Whether MONITOR and MWAIT exist here: at privilege level 0, and not turned off (IA32_MISC_ENABLE)."""
     if not cpu.misc_enable & MISC_ENABLE_MONITOR:
         return False
-    return not cpu.cr0 & CR0_PE or cpu.segments[CS].selector & 3 == 0
+    return cpu.cpl == 0
 
 
 cdef inline int wait_for_line(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry,

@@ -1,9 +1,11 @@
 """IN and OUT: exits to userspace, completed when the vCPU is entered again (as in KVM)."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from x86core.debug_registers cimport notice_port
 from x86core.mmu cimport device_answered
 from x86core.operands cimport *
 from x86core.state cimport CPU, EAX, EDX, EXIT_IO, Insn, PORT_DATA_OFFSET
+from x86core.task cimport may_reach_port
 from x86core.variant cimport *
 
 
@@ -11,6 +13,8 @@ cdef uint64_t port_access(CPU* cpu, uint32_t port, int bytes, bint out, uint32_t
     """What a port answers, or a fault with DEVICE_ACCESS until it has. cpu.position must be set."""
     cdef uint64_t answer = 0
     if device_answered(cpu, &answer):
+        if unlikely(cpu.dr_ports):
+            notice_port(cpu, port, bytes)
         return answer & (~<uint64_t>0 >> (64 - 8 * bytes))
     cpu.access_exit = EXIT_IO
     cpu.run.exit.io.direction = out
@@ -26,6 +30,8 @@ cdef inline int read_port(CPU* cpu, Insn* insn, int64_t result, uint32_t carries
                           uint32_t port) noexcept nogil:
     cdef uint64_t value
     cpu.position = cpu.retired - insn.remaining
+    if unlikely(not may_reach_port(cpu, port, size(v))):
+        return fault(cpu, insn, result, carries, carry)
     value = port_access(cpu, port, size(v), False, 0)
     if faulted(value):
         return fault(cpu, insn, result, carries, carry)
@@ -36,6 +42,8 @@ cdef inline int read_port(CPU* cpu, Insn* insn, int64_t result, uint32_t carries
 cdef inline int write_port(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v,
                            uint32_t port) noexcept nogil:
     cpu.position = cpu.retired - insn.remaining
+    if unlikely(not may_reach_port(cpu, port, size(v))):
+        return fault(cpu, insn, result, carries, carry)
     if faulted(port_access(cpu, port, size(v), True, get_register(cpu, EAX * 4, v))):
         return fault(cpu, insn, result, carries, carry)
     return follow_fallthrough(cpu, insn, result, carries, carry)

@@ -1,12 +1,11 @@
 """PUSH POP PUSHA POPA PUSHF POPF, and segment registers on the stack."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from x86core.flags cimport arithmetic_flags, set_eflags
-from x86core.intrinsics cimport atomic_store
+from x86core.flags cimport arithmetic_flags
 from x86core.operands cimport *
 from x86core.segmentation cimport load_segment
-from x86core.state cimport (CPU, EAX, EDI, ESP, FLAG_AC, FLAG_DF, FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT,
-                            FLAG_RF, FLAG_TF, FLAG_VM, FLAGS_ALWAYS, FLAGS_ARITHMETIC, Insn, SS)
+from x86core.state cimport CPU, EAX, EDI, ESP, EXCEPTION_GP, FLAG_IOPL, FLAG_RF, FLAG_VM, Insn, SS
+from x86core.transfer cimport pop_eflags
 from x86core.variant cimport *
 
 
@@ -52,9 +51,16 @@ cdef inline int push_operand(CPU* cpu, Insn* insn, int64_t result, uint32_t carr
     return push_value(cpu, insn, result, carries, carry, v | CAREFUL, <uint32_t>operand)
 
 
+cdef inline bint may_move_eflags(CPU* cpu) noexcept nogil:
+    """PUSHF and POPF: in virtual-8086 mode by the I/O privilege level."""
+    return not cpu.eflags & FLAG_VM or cpu.eflags & FLAG_IOPL == FLAG_IOPL
+
+
 cdef inline int pushf(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     # RF and VM read as 0 (SDM vol. 2, PUSHF).
     cdef uint32_t eflags = cpu.eflags | arithmetic_flags(result, carries, carry)
+    if unlikely(not may_move_eflags(cpu)):
+        return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
     return push_value(cpu, insn, result, carries, carry, v | CAREFUL, eflags & ~<uint32_t>(FLAG_RF | FLAG_VM))
 
 
@@ -98,9 +104,11 @@ cdef inline int pop_operand(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
 cdef inline int pop_segment(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     # The whole slot is popped, and only the selector is read.
     cdef uint64_t selector = stack_read(cpu, insn, 0, size(v))
+    # POP SS: by the size that the stack had.
+    cdef uint32_t mask = cpu.stack_mask
     if unlikely(faulted(selector)) or load_segment(cpu, insn.reg, <uint32_t>selector & 0xFFFF):
         return fault(cpu, insn, result, carries, carry)
-    set_stack_pointer(cpu, cpu.gpr[ESP] + size(v))
+    cpu.gpr[ESP] = cpu.gpr[ESP] & ~mask | (cpu.gpr[ESP] + size(v)) & mask
     if insn.reg == SS:
         hold_off_events(cpu)
     return jump(cpu, insn, result, carries, carry, next_eip(insn))
@@ -123,8 +131,8 @@ cdef inline int pusha(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
 cdef inline int popa(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     cdef int number
     cdef uint64_t value
-    # All are read before the first is written, so that a fault leaves none changed.
-    for number in range(EAX, EDI + 1):
+    # All are read before the first is written, so that a fault leaves none changed; EDI first, as a fault tells.
+    for number in range(EDI, EAX - 1, -1):
         value = stack_read(cpu, insn, (EDI - number) * size(v), size(v))
         if unlikely(faulted(value)):
             return fault(cpu, insn, result, carries, carry)
@@ -137,16 +145,15 @@ cdef inline int popa(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
 
 
 cdef inline int popf(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef uint32_t writable = (FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT)
-    cdef uint64_t value = stack_read(cpu, insn, 0, size(v))
+    cdef uint64_t value
+    if unlikely(not may_move_eflags(cpu)):
+        return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
+    value = stack_read(cpu, insn, 0, size(v))
     if unlikely(faulted(value)):
         return fault(cpu, insn, result, carries, carry)
     set_stack_pointer(cpu, cpu.gpr[ESP] + size(v))
-    if v & WIDTH == W32:
-        writable |= FLAG_AC | FLAG_ID
-    set_eflags(cpu, cpu.eflags & ~writable & ~<uint32_t>FLAG_RF | <uint32_t>value & writable | FLAGS_ALWAYS)
-    # A pending interrupt, or a single step, is seen at once.
-    atomic_store(&cpu.stop_at, 0)
+    cpu.eflags &= ~<uint32_t>FLAG_RF
+    pop_eflags(cpu, <uint32_t>value, size(v), cpu.cpl, 0)
     return jump(cpu, insn, cpu.result, cpu.carries, cpu.carry, next_eip(insn))
 
 

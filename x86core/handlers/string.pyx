@@ -19,6 +19,7 @@ from x86core.mmu cimport locate_span
 from x86core.operands cimport *
 from x86core.state cimport (CPU, CR0_PE, EAX, ECX, EDI, EDX, ES, ESI, EXCEPTION_GP, EXIT_SIGNAL, FLAG_DF, FLAG_TF,
                             STORE_PLAIN, STORE_STRING, Insn, PAGE_SIZE)
+from x86core.task cimport may_reach_port
 from x86core.variant cimport *
 
 cdef enum:
@@ -174,13 +175,17 @@ cdef uint32_t at_once(CPU* cpu, Insn* insn, int v, int operation, uint32_t count
     cdef uint8_t* destination
     if cpu.eflags & FLAG_DF:
         return 0
+    # The source first: a destination is marked as written to, and is written to only when there is one.
+    if operation == MOVS:
+        source = span_at(cpu, insn.segment, cpu.gpr[ESI] & mask, &elements, v, INTENT_READ)
+        if source == NULL:
+            return 0
     destination = span_at(cpu, ES, cpu.gpr[EDI] & mask, &elements, v, INTENT_WRITE)
     if destination == NULL:
         return 0
     if operation == MOVS:
-        source = span_at(cpu, insn.segment, cpu.gpr[ESI] & mask, &elements, v, INTENT_READ)
         # A destination just ahead of the source repeats what was copied: element by element.
-        if source == NULL or (destination > source and destination < source + elements * size(v)):
+        if destination > source and destination < source + elements * size(v):
             return 0
         memmove(destination, source, elements * size(v))
         advance(cpu, insn, ESI, elements * size(v))
@@ -226,7 +231,7 @@ cdef int repeat(CPU* cpu, Insn* insn, int v, int operation) noexcept nogil:
             if zero(cpu.result) != (insn.repeat == 0xF3):
                 return FINISHED
         # The running instruction may have been stored to, or each element may be a step, or be watched.
-        if count and (insn.handler == stale_handler or cpu.eflags & FLAG_TF or cpu.watch_hit):
+        if count and (insn.handler == stale_handler or cpu.eflags & FLAG_TF or cpu.watch_hit or cpu.dr_hits):
             return INTERRUPTED
     return FINISHED
 
@@ -249,6 +254,7 @@ cdef inline int string(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, u
         advance_past_fault(cpu, insn, v, operation)
         return fault(cpu, insn, cpu.result, cpu.carries, cpu.carry)
     cpu.retired -= insn.remaining
+    cpu.repeat_at = cpu.retired
     if cpu.eflags & FLAG_TF:
         cpu.trap_at = cpu.retired   # each element is a step
         atomic_store(&cpu.stop_at, 0)
@@ -283,10 +289,14 @@ cdef inline int scas(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
 
 
 cdef inline int ins(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    if unlikely(not may_reach_port(cpu, cpu.gpr[EDX] & 0xFFFF, size(v))):
+        return fault(cpu, insn, result, carries, carry)
     return string(cpu, insn, result, carries, carry, v, INS)
 
 
 cdef inline int outs(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
+    if unlikely(not may_reach_port(cpu, cpu.gpr[EDX] & 0xFFFF, size(v))):
+        return fault(cpu, insn, result, carries, carry)
     return string(cpu, insn, result, carries, carry, v, OUTS)
 
 

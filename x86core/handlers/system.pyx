@@ -1,23 +1,20 @@
 """MOV to and from control and debug registers, LGDT LIDT SGDT SIDT, LMSW SMSW CLTS, CPUID RDTSC RDMSR WRMSR."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from x86core.control cimport write_cr0, write_cr3, write_cr4
 from x86core.cpuid cimport Leaf, cpuid_leaf
+from x86core.debug_registers cimport (DR6_BD, DR6_ONES, DR6_WRITABLE, DR7_GD, DR7_ONES, DR7_WRITABLE,
+                                      note_debug_exception, update_debug_registers)
 from x86core.msr cimport read_msr, timestamp, write_msr
 from x86core.operands cimport *
+from x86core.paging cimport flush_translation
 from x86core.segmentation cimport update_context
-from x86core.state cimport (CPU, CR0_AM, CR0_CD, CR0_EM, CR0_ET, CR0_MP, CR0_NE, CR0_NW, CR0_PE, CR0_PG, CR0_TS,
-                            CR0_WP, EAX, EBX, ECX, EDX, EXCEPTION_GP, EXCEPTION_UD, Insn)
-from x86core.tlb cimport tlb_flush, tlb_flush_page
+from x86core.state cimport (CPU, CR0_EM, CR0_MP, CR0_PE, CR0_TS, CR4_DE, CR4_TSD, EAX, EBX, ECX, EDX, EXCEPTION_DB,
+                            EXCEPTION_GP, EXCEPTION_UD, NO_EXCEPTION, Insn)
 from x86core.variant cimport *
 
 cdef enum:
-    CR0_WRITABLE = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD
     LMSW_BITS = CR0_PE | CR0_MP | CR0_EM | CR0_TS
-    # SDM vol. 3, 17.2.3 and 17.2.4.
-    DR6_WRITABLE = 0xE00F
-    DR6_ONES = 0xFFFF0FF0U
-    DR7_WRITABLE = 0xFFFF2BFFU
-    DR7_ONES = 0x400
 
 
 cdef inline int mov_from_control(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
@@ -38,22 +35,19 @@ cdef inline int mov_from_control(CPU* cpu, Insn* insn, int64_t result, uint32_t 
 
 cdef inline int mov_to_control(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     cdef uint32_t value = get_register(cpu, insn.rm, W32)
+    cdef int failed = 0
     if insn.reg == 0:
-        # Paging does not exist yet: turning it on is refused rather than ignored.
-        if value & CR0_PG or value & (CR0_NW | CR0_CD) == CR0_NW:
-            return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
-        cpu.cr0 = value & CR0_WRITABLE | CR0_ET
-        update_context(cpu)
+        failed = write_cr0(cpu, value)
     elif insn.reg == 2:
         cpu.cr2 = value
     elif insn.reg == 3:
-        cpu.cr3 = value
-        tlb_flush(cpu)
+        write_cr3(cpu, value)
     elif insn.reg == 4:
-        if value:
-            return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
+        failed = write_cr4(cpu, value)
     else:
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_UD)
+    if unlikely(failed):
+        return fault(cpu, insn, result, carries, carry)
     return jump(cpu, insn, result, carries, carry, next_eip(insn))
 
 
@@ -91,7 +85,10 @@ cdef inline int cpuid(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
 
 
 cdef inline int rdtsc(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef uint64_t now = timestamp(cpu)
+    cdef uint64_t now
+    if cpu.cr4 & CR4_TSD and cpu.cpl:
+        return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
+    now = timestamp(cpu)
     cpu.gpr[EAX] = <uint32_t>now
     cpu.gpr[EDX] = <uint32_t>(now >> 32)
     return follow_fallthrough(cpu, insn, result, carries, carry)
@@ -109,20 +106,42 @@ cdef inline int wrmsr(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
     return follow_fallthrough(cpu, insn, result, carries, carry)
 
 
+cdef inline int debug_register(Insn* insn) noexcept nogil:
+    """DR4 and DR5 are other names of DR6 and DR7."""
+    return insn.reg | (2 if insn.reg & 4 else 0)
+
+
+cdef inline uint32_t debug_register_exception(CPU* cpu, Insn* insn) noexcept nogil:
+    """What an access to a debug register raises: #UD for another name with CR4.DE, #DB under DR7.GD, or NO_EXCEPTION."""
+    if cpu.cr4 & CR4_DE and insn.reg & 6 == 4:
+        return EXCEPTION_UD
+    if cpu.dr[7] & DR7_GD:
+        note_debug_exception(cpu, DR6_BD)
+        return EXCEPTION_DB
+    return NO_EXCEPTION
+
+
 cdef inline int mov_from_debug(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    # DR4 and DR5 are other names of DR6 and DR7.
-    set_register(cpu, insn.rm, cpu.dr[insn.reg | (2 if insn.reg & 4 else 0)], W32)
+    cdef uint32_t vector = debug_register_exception(cpu, insn)
+    if unlikely(vector != NO_EXCEPTION):
+        return raise_at(cpu, insn, result, carries, carry, vector)
+    set_register(cpu, insn.rm, cpu.dr[debug_register(insn)], W32)
     return next(cpu, insn, result, carries, carry)
 
 
 cdef inline int mov_to_debug(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    cdef int number = insn.reg | (2 if insn.reg & 4 else 0)
+    cdef int number = debug_register(insn)
     cdef uint32_t value = get_register(cpu, insn.rm, W32)
+    cdef uint32_t vector = debug_register_exception(cpu, insn)
+    if unlikely(vector != NO_EXCEPTION):
+        return raise_at(cpu, insn, result, carries, carry, vector)
     if number == 6:
         value = value & DR6_WRITABLE | DR6_ONES
     elif number == 7:
         value = value & DR7_WRITABLE | DR7_ONES
     cpu.dr[number] = value
+    if number != 6:
+        update_debug_registers(cpu)
     return follow_fallthrough(cpu, insn, result, carries, carry)
 
 
@@ -177,8 +196,8 @@ cdef inline int invd(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uin
 
 
 cdef inline int invlpg(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    tlb_flush_page(cpu, cpu.segments[insn.segment].base + effective_address(cpu, insn, v))
-    return follow_fallthrough(cpu, insn, result, carries, carry)
+    flush_translation(cpu, cpu.segments[insn.segment].base + effective_address(cpu, insn, v))
+    return jump(cpu, insn, result, carries, carry, next_eip(insn))
 
 
 include "system_instances.pxi"
