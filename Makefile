@@ -5,16 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find x86core bench vmm/guests -name '*.p[yx][xd]' -o -name '*.py' -path 'x86core/*' -o -name '*.S' -o -name '*.inc')
 
-# Ours to set on the command line: make fuzz COUNT=1000, make differential SECONDS=60, make vectors VECTORS=folder.
+# Ours to set on the command line: make fuzz COUNT=1000, make differential SECONDS=60, make vectors VECTORS=folder,
+# make test386 TEST386=folder.
 COUNT := 10000000
 SECONDS := 600
 VECTORS := ../shared/vectors/80286-real-mode.tar.xz
+# A checkout of github.com/barotto/test386.asm, or the environment variable of this name.
+TEST386 ?= ../test386.asm
 SANITIZED := build/sanitized
 
 # Tests that run guests on threads have one of these to themselves (tests/conftest.py).
 TEST_PROCESSES := 2
 
-.PHONY: run test bench bench-accept answers lint build clean help docs differential vectors flood fuzz fuzz-sanitized model stress
+.PHONY: run test bench bench-accept answers lint build clean help docs differential vectors test386 flood fuzz fuzz-sanitized model stress
 
 help:
 	@echo 'make run    build, then the quick laboratory: a table, and a report in build/laboratory'
@@ -29,6 +32,7 @@ help:
 	@echo 'Longer suites:'
 	@echo 'make differential    against Unicorn, SECONDS in each mode (600)'
 	@echo 'make vectors         captures from silicon, a folder or archive VECTORS'
+	@echo 'make test386         the public test of processors, its checkout in TEST386'
 	@echo 'make fuzz            COUNT random programs (10 million)'
 	@echo 'make model           the wake protocol, explored whole by SPIN'
 	@echo 'make stress          handoffs between real threads, SECONDS long (600)'
@@ -72,6 +76,9 @@ differential: build
 
 vectors: build
 	$(BIN)/python -m tests.vectors $(VECTORS)
+
+test386: build
+	$(BIN)/python -m tests.test386 $(TEST386)
 
 model: build
 	$(BIN)/python -m tests.model

@@ -175,6 +175,7 @@ class Machine:
         *,
         append: str = "",
         modules: Sequence[str] = (),
+        as_rom: bool = False,
         start: str = "all",
         features: Iterable[str] = (),
         devices: str | None = None,
@@ -192,10 +193,11 @@ class Machine:
         """A machine with a guest in its memory and vCPUs about to run it (see `load_guest`).
 
         `start` says which begin with it: "all", or "bootstrap" for number 0 alone, which starts the
-        others by INIT and start-up IPIs (SDM vol. 3, 9.4). A Multiboot kernel begins so always.
+        others by INIT and start-up IPIs (SDM vol. 3, 9.4). A Multiboot kernel or ROM begins so
+        always.
 
-        `devices` of None are what the guest may expect: a PC's for a boot sector, floppy image or
-        Multiboot kernel, else none.
+        `devices` of None are what the guest may expect: a PC's for a boot sector, floppy image,
+        Multiboot kernel or ROM, else none.
 
         Raises LoadError or AssemblyError for the guest, LoadError for another `start`, and what the
         constructor raises.
@@ -218,7 +220,7 @@ class Machine:
             measure=measure,
             observers=observers,
         )
-        guest = load_guest(path, machine.memory, at, append=append, modules=modules)
+        guest = load_guest(path, machine.memory, at, append=append, modules=modules, as_rom=as_rom)
         machine._add_devices(guest.devices if devices is None else devices, serial)
         bootstrap = start == "bootstrap" or guest.bootstrap_only
         for vcpu in machine.vcpus[:1] if bootstrap else machine.vcpus:

@@ -13,6 +13,7 @@ from vmm.lockstep import InTurn
 from vmm.loop import Loop
 from vmm.snapshot import PAGE_SIZE, Snapshot, used_pages, write_pages
 from vmm.tick import VirtualTicker
+from x86core import MAX_ROM
 
 if TYPE_CHECKING:
     from vmm.machine import Machine
@@ -31,6 +32,7 @@ def save_machine(machine: Machine) -> Snapshot:
     virtual = isinstance(runner, InTurn)
     description: dict[str, Any] = {
         "memory": machine.memory.size,
+        "rom": machine.memory.rom,
         "features": list(machine.vcpus[0].features),
         "clock": "virtual" if virtual else "wall",
         "devices": devices,
@@ -70,6 +72,7 @@ def restore_machine(machine: Machine, snapshot: Snapshot) -> None:
     if len(snapshot.numbers) and int(snapshot.numbers[-1]) * PAGE_SIZE >= machine.memory.size:
         raise ValueError(f"page {snapshot.numbers[-1]} is not in RAM")
     write_pages(machine.memory, snapshot)
+    machine.memory.rom = _integer(description, "rom", MAX_ROM)
     time = _integer(description, "time", _MOST_TIME)
     machine.clock.begin_at(_integer(description, "device_time", _MOST_TIME))
     if isinstance(machine.runner, InTurn) and isinstance(machine.ticker, VirtualTicker):

@@ -168,6 +168,86 @@ def test_protected_mode_and_a_triple_fault(tmp_path: Path) -> None:
     assert "exited normally" in end  # the helper tells no status
 
 
+#: Linear C0000000h is physical 10000h, the page behind it is 30000h, and then there is none.
+PAGED = """
+        cli
+        lgdt [gdtr]
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        ljmp 8:entry
+        .code32
+entry:  mov ax, 16
+        mov ds, ax
+        mov es, ax
+        mov ss, ax
+        mov esp, 0x9000
+        mov edi, 0x21000
+        mov eax, 3
+table:  stosd
+        add eax, 0x1000
+        cmp edi, 0x22000
+        jne table
+        mov dword ptr [0x20000], 0x21003
+        mov dword ptr [0x20C00], 0x22003
+        mov dword ptr [0x22000], 0x10003
+        mov dword ptr [0x22004], 0x30003
+        mov esi, offset upper
+        mov edi, 0x10100
+        mov ecx, 16
+        rep movsb
+        mov eax, 0x20000
+        mov cr3, eax
+        mov eax, cr0
+        or eax, 0x80000000
+        mov cr0, eax
+        mov eax, 0xC0000100
+        call eax
+        mov al, 42
+        out 0xf4, al
+        hlt
+upper:  inc dword ptr ds:[0xC0000FFE]
+        ret
+        .align 16
+gdt:    .quad 0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF
+gdtr:   .word 23
+        .long gdt
+"""
+
+
+def test_linear_addresses_of_a_paged_guest(tmp_path: Path) -> None:
+    """Code, memory and watchpoints are where the page tables have them."""
+    with guest(PAGED, tmp_path) as running:
+        _, _, hit, code, stored, missing, unstored, _, watched, read, across, end = gdb(
+            running.server.address.port,
+            "set architecture i386",
+            "hbreak *0xC0000100",
+            "continue",
+            "x/2i $pc",
+            "p/x *(int *)0xC0000FFE = 0x41424344",
+            "x/x 0xC0002000",
+            "p *(int *)0xC0001FFE = 1",
+            "watch *(int *)0xC0000FFE",
+            "continue",
+            "p/x *(int *)0xC0000FFE",
+            "x/2xb 0xC0001FFF",
+            "continue",
+        )
+        result = running.finish()
+        memory = running.machine.memory
+    assert "Breakpoint 1, 0xc0000100" in hit
+    assert re.search(r"=> 0xc0000100: incl 0xc0000ffe 0xc0000106: ret", code)
+    assert stored.endswith("0x41424344")
+    assert "Cannot access memory at address 0xc0002000" in missing
+    assert "Cannot access memory at address 0xc0001ffe" in unstored
+    assert "New value = 1094861637" in watched
+    assert read.endswith("0x41424345")
+    assert "Cannot access memory at address 0xc0002000" in across
+    assert "exited with code 052" in end
+    assert result.exit_code == 42
+    assert (memory.read(0x10FFE, 2), memory.read(0x30000, 2)) == (b"\x45\x43", b"\x42\x41")
+
+
 PAIR = """
         mov eax, 1
         cpuid

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from vmm.asm import AssemblyError
+from vmm.cli.firmware import rom_option
 from vmm.loader import (
     Guest,
     LoadError,
@@ -21,22 +22,24 @@ from vmm.output import stdout_of
 
 @click.command()
 @click.argument("guest", metavar="FILE")
+@rom_option
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.pass_context
-def info(context: click.Context, guest: str, as_json: bool) -> None:
+def info(context: click.Context, guest: str, as_rom: bool, as_json: bool) -> None:
     """Say what FILE is and what it needs to run: its format, where it starts, in which mode, and
     how much memory it takes.
 
-    FILE is all that `run` takes: source (.S, .asm), a flat image (.bin), a boot sector or floppy
-    image, an ELF32 executable, a Multiboot kernel, or the name of a shipped guest.
+    FILE is all that `run` takes: source (.S, .asm), a flat image (.bin), a ROM image (.rom), a boot
+    sector or floppy image, an ELF32 executable, a Multiboot kernel, or the name of a shipped guest.
 
     \b
     Examples:
       python -m vmm info hello
       python -m vmm info kernel.elf --json
+      python -m vmm info bios.bin --rom
     """
     try:
-        described = describe(guest)
+        described = describe(guest, as_rom=as_rom)
     except (AssemblyError, LoadError) as error:
         raise click.UsageError(str(error), context) from None
     with stdout_of(context):

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from vmm.asm import AssemblyError
 from vmm.board import DEVICES_CHOICES
+from vmm.cli.firmware import post_option, rom_option, show_post_codes
 from vmm.cli.gdb import debugged, gdb_option
 from vmm.cpuid import FEATURE_CHOICES
 from vmm.gdb import Debugger
@@ -94,6 +95,8 @@ def _explain(choices: dict[str, Choice]) -> str:
     help="Physical address in the first MiB where source or a flat image is loaded and starts."
     "  [default: 0x7C00, or what ORG says in a .asm file]",
 )
+@rom_option
+@post_option
 @click.option(
     "--append", default="", metavar="TEXT", help="The command line of a Multiboot kernel."
 )
@@ -218,6 +221,8 @@ def run(
     idle: str,
     hlt: str,
     at: str | None,
+    as_rom: bool,
+    post_port: str | None,
     append: str,
     modules: tuple[str, ...],
     devices: str | None,
@@ -239,8 +244,8 @@ def run(
     timeline: str | None,
     as_json: bool,
 ) -> None:
-    """Run GUEST: source (.S, or .asm with nasm), a flat image (.bin), a boot sector or floppy
-    image, an ELF32 executable, a Multiboot kernel, or the name of a shipped guest.
+    """Run GUEST: source (.S, or .asm with nasm), a flat image (.bin), a ROM image (.rom), a boot
+    sector or floppy image, an ELF32 executable, a Multiboot kernel, or the name of a shipped guest.
 
     What the guest prints on port 0xE9 or the serial port goes to stdout as it comes, a summary to
     stderr at the end.
@@ -272,6 +277,7 @@ def run(
       python -m vmm run pair --timeout 2 --stats --timeline pair.json
       python -m vmm run serial --devices pc --input notes.txt --output answers.txt
       python -m vmm run multiboot --append "one two" --module "notes.txt for the kernel"
+      python -m vmm run bios.bin --rom --post-port 0x80
     """
     needs = NEEDS.get(guest or "", Needs())
     debugger = Debugger() if gdb is not None else None
@@ -304,6 +310,7 @@ def run(
                     at,
                     append=append,
                     modules=modules,
+                    as_rom=as_rom,
                     start=needs.start if start is None else start,
                     features=features,
                     devices=needs.devices if devices is None else devices,
@@ -318,6 +325,7 @@ def run(
                     observers=views.observers,
                     debugger=debugger,
                 )
+            post_codes = show_post_codes(machine, post_port, aloud=not as_json)
             with debugged(gdb, debugger) as finish:
                 result = machine.run(timeout, max_instructions)
                 finish(status_of(result))
@@ -325,7 +333,8 @@ def run(
             if save is not None:
                 machine.save(save)
             if as_json:
-                to_stdout(json.dumps(result.as_dict(), indent=2).encode() + b"\n")
+                codes = {} if post_codes is None else {"post_codes": list(post_codes.codes)}
+                to_stdout(json.dumps(result.as_dict() | codes, indent=2).encode() + b"\n")
     except (AssemblyError, CapstoneMissingError, LoadError, ValueError) as error:
         raise click.UsageError(str(error), context) from None
     except KeyboardInterrupt:  # while it was loaded
@@ -377,6 +386,7 @@ _BESIDE_RESTORE = {
     "timeline",
     "input_path",
     "output_path",
+    "post_port",
 }
 
 

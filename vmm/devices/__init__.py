@@ -13,6 +13,7 @@ from vmm.devices.pc import PC
 from vmm.devices.pic import PIC
 from vmm.devices.pit import PIT
 from vmm.devices.ports import PortDevice, Ports
+from vmm.devices.post_codes import PostCodes
 from vmm.devices.reset import FastReset, GuestReset, KeyboardController
 from vmm.devices.rtc import RTC
 from vmm.devices.serial import Serial
@@ -35,5 +36,6 @@ __all__ = [
     "Message",
     "PortDevice",
     "Ports",
+    "PostCodes",
     "Serial",
 ]

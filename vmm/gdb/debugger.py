@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import NamedTuple, Self
 
 from vmm import kvm
+from vmm.gdb import memory
 from vmm.gdb.points import Points
 from vmm.gdb.registers import linear_pc
 from x86core import VCPU
@@ -92,11 +93,11 @@ class Gate:
     def _prepare_step(self) -> None:
         """Interrupts would make every step one into a handler; but HLT waits for one."""
         vcpu = self.vcpu
-        at = linear_pc(vcpu)
         vcpu.single_step = True
-        vcpu.block_interrupts = not (
-            at < vcpu.memory.size and vcpu.memory.read(at, 1) == _HLT
-        ) and (vcpu.mp_state == kvm.KVM_MP_STATE_RUNNABLE)
+        vcpu.block_interrupts = (
+            memory.read(vcpu, linear_pc(vcpu), 1) != _HLT
+            and vcpu.mp_state == kvm.KVM_MP_STATE_RUNNABLE
+        )
 
     def _stopped(self, cause: str, address: int) -> None:
         if cause == "step":

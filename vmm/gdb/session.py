@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from vmm.gdb import monitor, registers, threads
+from vmm.gdb import memory, monitor, registers, threads
 from vmm.gdb.debugger import SIGINT, SIGTRAP, Action, Debugger, Stop
 from vmm.gdb.packets import PACKET_SIZE
 from vmm.gdb.points import Point
@@ -122,9 +122,8 @@ class Session:
     def _read_memory(self, text: str) -> bytes:
         """As much as there is; an error when there is none of it."""
         address, length = _address_and_length(text)
-        memory = self._vcpu.memory
-        length = min(length, PACKET_SIZE // 2, memory.size - address)
-        return memory.read(address, length).hex().encode() if length > 0 else _NO_MEMORY
+        data = memory.read(self._vcpu, address, min(length, PACKET_SIZE // 2))
+        return data.hex().encode() if data else _NO_MEMORY
 
     def _write_memory(self, text: str) -> bytes:
         place, _, data = text.partition(":")
@@ -138,10 +137,7 @@ class Session:
         address, length = _address_and_length(place)
         if length != len(data):
             return _INVALID
-        if address + length > self._vcpu.memory.size:
-            return _NO_MEMORY
-        self._vcpu.memory.write(address, data)
-        return OK
+        return OK if memory.write(self._vcpu, address, data) else _NO_MEMORY
 
     # Running.
 

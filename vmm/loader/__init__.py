@@ -4,7 +4,7 @@
 """
 
 from vmm.loader.errors import LoadError
-from vmm.loader.guest import Flat32Start, Format, Guest, RealModeStart, Segment
+from vmm.loader.guest import Flat32Start, Format, Guest, RealModeStart, ResetStart, Segment
 from vmm.loader.load import describe, load_guest
 from vmm.loader.quantities import make_memory, parse_address, parse_size
 from vmm.loader.shipped import NEEDS, Needs, shipped_guests, source_of, summary_of
@@ -18,6 +18,7 @@ __all__ = [
     "LoadError",
     "Needs",
     "RealModeStart",
+    "ResetStart",
     "Segment",
     "assemble_file",
     "describe",

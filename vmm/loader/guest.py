@@ -10,8 +10,8 @@ from typing import Any
 
 from x86core import VCPU
 
-#: RAM comes in pages of this size.
-_PAGE = 4096
+#: RAM and ROM come in pages of this size.
+PAGE = 4096
 
 #: The end of a PC's conventional memory, 640 KiB: above are the video memory and ROMs of a PC.
 CONVENTIONAL_END = 0xA0000
@@ -25,6 +25,7 @@ class Format(StrEnum):
     FLOPPY = "floppy image"
     ELF = "ELF32 executable"
     MULTIBOOT = "Multiboot kernel"
+    ROM = "ROM image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,36 +83,51 @@ class Flat32Start:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetStart:
+    """A vCPU begins where RESET leaves it, 16 bytes below 4 GiB (SDM vol. 3, 10.1.4)."""
+
+    registers: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "real mode at F000:FFF0, the reset vector"
+
+    def apply(self, vcpu: VCPU) -> None:
+        """Put a vCPU there."""
+        vcpu.reset()
+        _set_registers(vcpu, self.registers)
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
     """A guest: `size` bytes of file, or of what its source was assembled to."""
 
     path: Path
     format: Format
     size: int
-    start: RealModeStart | Flat32Start
+    start: RealModeStart | Flat32Start | ResetStart
     segments: tuple[Segment, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def memory(self) -> int:
         """Bytes of RAM that it needs at least, without modules: whole pages."""
-        return -(-max(segment.end for segment in self.segments) // _PAGE) * _PAGE
+        return -(-max(segment.end for segment in self.segments) // PAGE) * PAGE
 
     @property
     def mode(self) -> str:
         """The mode in which it starts."""
-        return "real" if isinstance(self.start, RealModeStart) else "protected"
+        return "protected" if isinstance(self.start, Flat32Start) else "real"
 
     @property
     def bootstrap_only(self) -> bool:
-        """Multiboot starts vCPU 0 alone: the others wait for its start-up IPI."""
-        return self.format is Format.MULTIBOOT
+        """Multiboot and RESET start vCPU 0 alone: the others wait for its start-up IPI."""
+        return self.format in (Format.MULTIBOOT, Format.ROM)
 
     @property
     def devices(self) -> str:
-        """What it may expect: a PC, if it is what a PC's firmware or boot loader would start."""
-        started_by_a_pc = (Format.BOOT_SECTOR, Format.FLOPPY, Format.MULTIBOOT)
-        return "pc" if self.format in started_by_a_pc else "none"
+        """What it may expect: a PC, if it is its firmware or what that or a boot loader starts."""
+        of_a_pc = (Format.BOOT_SECTOR, Format.FLOPPY, Format.MULTIBOOT, Format.ROM)
+        return "pc" if self.format in of_a_pc else "none"
 
     def as_dict(self) -> dict[str, Any]:
         """The same in types that JSON knows; all numbers are bytes, addresses or registers."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vmm.asm import BOOT_ADDRESS
-from vmm.loader import elf, flat, multiboot
+from vmm.loader import elf, flat, multiboot, rom
 from vmm.loader.boot_information import Module, write_boot_information
 from vmm.loader.errors import LoadError
 from vmm.loader.guest import Format, Guest
@@ -20,15 +20,16 @@ from x86core import MAX_MEMORY, Memory
 
 _FLAT_SUFFIX = ".bin"
 _DISK_SUFFIXES = (".img", ".ima", ".flp", ".vfd")
+_ROM_SUFFIX = ".rom"
 
 
-def describe(guest: str | Path, at: int | str | None = None) -> Guest:
+def describe(guest: str | Path, at: int | str | None = None, *, as_rom: bool = False) -> Guest:
     """What a guest is and needs; nothing but its headers is read. Parameters and errors are those
     of `load_guest`.
     """
     address = None if at is None else parse_address(at)
-    with _open(guest, address) as image:
-        return _identify(image, address)
+    with _open(guest, address, as_rom) as image:
+        return _identify(image, address, as_rom)
 
 
 def load_guest(
@@ -38,16 +39,19 @@ def load_guest(
     *,
     append: str = "",
     modules: Sequence[str] = (),
+    as_rom: bool = False,
 ) -> Guest:
     """Put a guest into memory, which is as it was made; apply `Guest.start` to vCPUs to run it.
 
     `guest` is the bare name of a shipped guest, or a file: source in .S (GNU as) or .asm (nasm), a
-    flat image in .bin, a boot sector or floppy image, an ELF32 executable or a Multiboot kernel.
-    What is in a file decides, its name only where nothing else does.
+    flat image in .bin, a ROM image in .rom, a boot sector or floppy image, an ELF32 executable or a
+    Multiboot kernel. What is in a file decides, its name only where nothing else does. `as_rom`
+    makes a ROM image of any file; the labels of a source then count from 0.
 
     `at` is the physical address for which source is assembled and at which a flat image is loaded,
-    the boot sector's 0x7C00 if None. A Multiboot kernel gets the command line `append` and
-    `modules`, each "FILE" or "FILE ARGUMENTS"; the kernel sees the strings as they are.
+    the boot sector's 0x7C00 if None. A ROM image ends at 1 MiB, and `Memory.rom` is set. A
+    Multiboot kernel gets the command line `append` and `modules`, each "FILE" or "FILE ARGUMENTS";
+    the kernel sees the strings as they are.
 
     Raises LoadError when the guest cannot be had or does not fit, and AssemblyError when source
     does not assemble.
@@ -59,8 +63,8 @@ def load_guest(
             " give a lower address or more memory"
         )
     with ExitStack() as files:
-        image = files.enter_context(_open(guest, address))
-        found = _identify(image, address)
+        image = files.enter_context(_open(guest, address, as_rom))
+        found = _identify(image, address, as_rom)
         _check_room(found, memory)
         if found.format is Format.MULTIBOOT:
             loaded = [
@@ -77,22 +81,28 @@ def load_guest(
             )
         for segment in found.segments:
             image.copy(segment.offset, segment.length, memory, segment.address)
+        if found.format is Format.ROM:
+            memory.rom = found.size
     return found
 
 
 @contextmanager
-def _open(guest: str | Path, at: int | None) -> Iterator[Image]:
+def _open(guest: str | Path, at: int | None, as_rom: bool) -> Iterator[Image]:
     path = find(guest, at)
     if is_source(path):
-        yield image_of(path, assemble_file(path, at))
+        yield image_of(path, assemble_file(path, at, usual=0 if as_rom else BOOT_ADDRESS))
     else:
         with open_image(path) as image:
             yield image
 
 
-def _identify(image: Image, at: int | None) -> Guest:
-    """What an image is, by what is in it, then by its name."""
+def _identify(image: Image, at: int | None, as_rom: bool) -> Guest:
+    """What an image is, by what is in it, then by its name; but a ROM only by what it is called."""
     suffix = image.path.suffix
+    if as_rom or suffix == _ROM_SUFFIX:
+        if at is not None:
+            raise LoadError(f"{image.path} is a ROM, which ends at 1 MiB: leave out the address")
+        return rom.parse_rom(image)
     is_elf = image.head(len(elf.MAGIC)) == elf.MAGIC
     # Before Multiboot: the first sectors of a floppy may belong to a kernel.
     if suffix in _DISK_SUFFIXES or (not is_elf and flat.is_bootable(image)):
@@ -113,7 +123,7 @@ def _identify(image: Image, at: int | None) -> Guest:
         return flat.parse_flat(image, BOOT_ADDRESS if at is None else at)
     raise LoadError(
         f"{image.path} is no guest that is known here: neither source (.S, .asm), nor an ELF32"
-        " executable, a Multiboot kernel or a boot sector; call a flat image .bin"
+        " executable, a Multiboot kernel or a boot sector; call a flat image .bin and a ROM .rom"
     )
 
 
@@ -125,7 +135,9 @@ def _check_room(guest: Guest, memory: Memory) -> None:
         what_to_do = "place it lower"
         if guest.format is Format.ELF:
             what_to_do = "link it lower, as with -Wl,-Ttext=0x100000 -Wl,--build-id=none"
-        if guest.memory <= MAX_MEMORY:
+        if guest.format is Format.ROM:
+            what_to_do = f"give at least {guest.memory // 1024}K of memory"
+        elif guest.memory <= MAX_MEMORY:
             what_to_do = f"give at least {guest.memory // 1024}K of memory, or {what_to_do}"
         raise LoadError(
             f"{guest.path} does not fit: it takes {segment.address:#x}-{segment.end:#x}, and RAM"

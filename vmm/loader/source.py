@@ -17,10 +17,10 @@ def is_source(path: Path) -> bool:
     return path.suffix in (GNU_SUFFIX, NASM_SUFFIX)
 
 
-def assemble_file(path: Path, at: int | None = None) -> Assembly:
+def assemble_file(path: Path, at: int | None = None, *, usual: int = BOOT_ADDRESS) -> Assembly:
     """The flat image of a .S file, by GNU as, or of a .asm file, by nasm, for the address `at`.
 
-    None is 0x7C00, and for nasm what the source's ORG says.
+    None is `usual`, and for nasm what the source's ORG says.
 
     Raises AssemblyError when the source does not assemble, LoadError when it cannot be read or is
     none.
@@ -31,4 +31,4 @@ def assemble_file(path: Path, at: int | None = None) -> Assembly:
     with explained(path):
         if path.suffix == NASM_SUFFIX:
             return nasm.assembly(path, origin=at)
-        return asm.assembly(path, origin=BOOT_ADDRESS if at is None else at)
+        return asm.assembly(path, origin=usual if at is None else at)
