@@ -50,7 +50,7 @@ def _as_data(campaign: Campaign) -> dict[str, object]:
 @click.command()
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--mode", type=click.Choice(MODES), help="Only this mode; both in turn otherwise.")
+@click.option("--mode", type=click.Choice(MODES), help="Only this mode; all in turn otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(seconds: float, seed: int, mode: Mode | None, as_json: bool) -> None:
     """Compare the core with Unicorn on random instruction sequences, for SECONDS in each mode.

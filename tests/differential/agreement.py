@@ -9,21 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from tests.differential.case import (
-    CS,
-    EFLAGS,
-    EIP,
-    ESP,
-    HANDLERS,
-    RAM,
-    REGISTERS,
-    Case,
-    background,
-    source,
-    table_ranges,
-)
+from tests.differential import paged_reasons
+from tests.differential.case import Case, background, source, table_ranges
 from tests.differential.catalogue import row_of, why_excluded
-from tests.differential.core import Core
 from tests.differential.disassembly import (
     Mode,
     disassemble,
@@ -34,9 +22,13 @@ from tests.differential.disassembly import (
 )
 from tests.differential.flags import COMPARED, NT, undefined_after, undefined_flags
 from tests.differential.known_faults import Step, explain
-from tests.differential.operands import stores_to_its_page
-from tests.differential.outcome import Outcome, Stop
-from tests.differential.peer import Peer
+from tests.differential.layout import CS, EFLAGS, EIP, ESP, HANDLERS, HIDDEN, PAGED_REGISTERS, RAM
+from tests.differential.operands import segment_base, stores_to_its_page
+from tests.differential.outcome import UNKNOWN, Outcome, Stop
+from tests.differential.paged_core import make_core
+from tests.differential.paged_faults import explain_paged
+from tests.differential.paged_peer import make_peer
+from tests.differential.paging import physical
 
 #: Instructions that Unicorn may take for a case, iterations of repeated ones included: what is
 #: longer proves nothing more. The core counts those otherwise and gets enough.
@@ -95,8 +87,8 @@ class Comparison:
 
     def __init__(self, mode: Mode) -> None:
         self.mode: Mode = mode
-        self.core = Core(mode)
-        self.peer = Peer(mode)
+        self.core = make_core(mode)
+        self.peer = make_peer(mode)
         self._background = background(mode)
 
     def compare(self, case: Case) -> Verdict:
@@ -127,7 +119,10 @@ class Comparison:
     def _same(self, core: Outcome, peer: Outcome, case: Case) -> bool:
         if core.stop is not peer.stop or core.vector != peer.vector or core.outputs != peer.outputs:
             return False
-        if core.registers[:EFLAGS] != peer.registers[:EFLAGS] or not self._same_memory():
+        if core.error != peer.error or core.registers[:EFLAGS] != peer.registers[:EFLAGS]:
+            return False
+        rest = zip(core.registers[HIDDEN:], peer.registers[HIDDEN:], strict=True)
+        if any(mine not in (theirs, UNKNOWN) for mine, theirs in rest) or not self._same_memory():
             return False
         flags = (core.registers[EFLAGS] ^ peer.registers[EFLAGS]) & COMPARED
         return not flags or not flags & ~undefined_after(self.mode, case.code, case.registers)
@@ -155,14 +150,18 @@ class Comparison:
             unfinished = peer.stop is Stop.LIMIT and peer.registers[EIP] == before[EIP]
             if unfinished and is_repeated_string(code):
                 return Verdict(reasons=(*reasons, "too long"))
-            excluded = why_excluded(code)
+            excluded = why_excluded(self.mode, code)
             if excluded is not None:
                 return Verdict(reasons=(*reasons, f"{mnemonic(self.mode, code)} {excluded}"))
             undefined = undefined_flags(self.mode, code, before)
+            if self.mode == "paged":
+                states = before, core.registers, peer.registers
+                if paged_reasons.forgive_fetches(self.core.ram, self.peer.ram, *states):
+                    reasons.append("accessed bits of code pages")
             parts = self._parts(core, peer, undefined)
             if parts:
                 names = tuple(dict.fromkeys(name.split()[0] for name, _, _ in parts))
-                reason = self._reason(Step(self.mode, code, before, core, peer, names))
+                reason = self._reason(self._step(code, before, core, peer, names))
                 if reason is None:
                     return Verdict(Difference(case, parts, code, step), tuple(reasons))
                 reasons.append(reason)
@@ -180,13 +179,30 @@ class Comparison:
             return Verdict(Difference(case, parts or stops), tuple(reasons))
         return Verdict(reasons=tuple(reasons) or ("undefined flags",))
 
+    def _step(
+        self,
+        code: bytes,
+        before: tuple[int, ...],
+        core: Outcome,
+        peer: Outcome,
+        names: tuple[str, ...],
+    ) -> Step:
+        ram, theirs = self.core.ram, self.peer.ram
+        places = np.flatnonzero(ram != theirs)
+        changes = tuple((ram[places] ^ theirs[places]).tolist())
+        return Step(
+            self.mode, code, before, core, peer, names, ram, tuple(places.tolist()), changes
+        )
+
     def _reason(self, step: Step) -> str | None:
         """Why this difference says nothing against the core, or None."""
-        fault = explain(step)
+        fault = explain(step) or (explain_paged(step) if self.mode == "paged" else None)
         if fault is not None:
             return fault.name
         if step.core_took(6) and row_of(step.code) is None:
             return "not in the instruction set"
+        if self.mode == "paged" and (reason := paged_reasons.explain(step)):
+            return reason
         if self._leaves_flat_mode(step):
             return "IRET to virtual-8086 mode or another task"
         if self._finds_no_stack(step):
@@ -194,7 +210,7 @@ class Comparison:
         if is_repeated_string(step.code) and self._overwritten(step):
             return "a repeated instruction overwrites itself"
         stuck = step.peer.registers[:EFLAGS] == step.before[:EFLAGS]
-        own_page = stores_to_its_page(self.mode, step.code, step.before)
+        own_page = stores_to_its_page(self.mode, step.code, step.before, step.ram)
         if step.core.stop is step.peer.stop is Stop.LIMIT and (stuck or own_page):
             return "Unicorn, stepping, does a store to its own page twice or not at all"
         if step.core.stop is Stop.EXCEPTION and 0 <= self._linear(step.peer) - HANDLERS < 256:
@@ -205,11 +221,11 @@ class Comparison:
         return None
 
     def _linear(self, outcome: Outcome) -> int:
-        base = outcome.registers[CS] << 4 if self.mode == "real" else 0
-        return base + outcome.registers[EIP]
+        return segment_base(self.mode, outcome.registers, CS) + outcome.registers[EIP]
 
     def _overwritten(self, step: Step) -> bool:
-        first = step.before[EIP] + (step.before[CS] << 4 if self.mode == "real" else 0)
+        first = step.before[EIP] + segment_base(self.mode, step.before, CS)
+        first = physical(step.ram, step.before, first)
         size = length(self.mode, step.code)
         return self.core.ram[first : first + size].tobytes() != step.code[:size]
 
@@ -243,6 +259,8 @@ class Comparison:
         if core.stop is Stop.OUTSIDE:
             return ()
         parts = list(_register_parts(core, peer, undefined))
+        if core.error != peer.error:
+            parts.append(("error", f"{core.error:#x}", f"{peer.error:#x}"))
         if core.outputs != peer.outputs:
             parts.append(("outputs", str(core.outputs), str(peer.outputs)))
         if not self._same_memory():
@@ -256,14 +274,17 @@ class Comparison:
 
 def _stop(outcome: Outcome) -> str:
     vector = f" {outcome.vector}" if outcome.vector >= 0 else ""
-    return f"{outcome.stop.value}{vector} at eip {outcome.registers[-2]:#x}"
+    return f"{outcome.stop.value}{vector} at eip {outcome.registers[EIP]:#x}"
 
 
 def _register_parts(
     one: Outcome, other: Outcome, undefined: int
 ) -> tuple[tuple[str, str, str], ...]:
     parts = []
-    for name, mine, theirs in zip(REGISTERS, one.registers, other.registers, strict=True):
+    pairs = zip(one.registers, other.registers, strict=True)
+    for name, (mine, theirs) in zip(PAGED_REGISTERS, pairs, strict=False):
+        if UNKNOWN in (mine, theirs):
+            continue
         mask = COMPARED & ~undefined if name == "eflags" else 0xFFFF_FFFF
         if (mine ^ theirs) & mask:
             parts.append((name, f"{mine & mask:#x}", f"{theirs & mask:#x}"))

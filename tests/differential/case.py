@@ -1,13 +1,4 @@
-"""What is run on both sides: a mode, registers, instructions, and bytes of memory.
-
-Physical memory of every case (what a case does not say is `background(mode)`):
-
-    0x000000  real mode: the interrupt vector table
-    0x020000  code; everything around it is HLT, so that a jump astray ends soon
-    0x030000  data and stacks: fixed random bytes, a HLT in eight
-    0x0e0000  flat32: IDT, and the GDT 4 KiB behind it
-    0x0f0000  256 HLTs: the handler of vector v is the one at 0xf0000 + v
-"""
+"""What is run on both sides: a mode, registers, instructions, and bytes of memory."""
 
 from __future__ import annotations
 
@@ -20,28 +11,27 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.differential import protection
 from tests.differential.disassembly import Mode, disassemble
-
-#: Everything that a real-mode address can reach, in whole pages.
-RAM: Final = 0x11_0000
-CODE: Final = 0x2_0000
-DATA: Final = 0x3_0000
-DATA_END: Final = 0x8_0000
-IDT: Final = 0xE_0000
-GDT: Final = 0xE_1000
-HANDLERS: Final = 0xF_0000
-CODE32, DATA32 = 0x08, 0x10
-
-GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
-SEGMENTS: Final = ("es", "cs", "ss", "ds", "fs", "gs")
-REGISTERS: Final = (*GENERAL, *SEGMENTS, "eip", "eflags")
-EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI = range(len(GENERAL))
-CS, SS, DS, EIP, EFLAGS = (REGISTERS.index(name) for name in ("cs", "ss", "ds", "eip", "eflags"))
-
-AC: Final = 1 << 18
-#: CR0.ET, and CR0.EM so that neither side executes what belongs to a coprocessor, MMX or SSE.
-CR0: Final = 0x14
-HLT: Final = b"\xf4"
+from tests.differential.layout import (
+    CODE,
+    CODE32,
+    CS,
+    DATA,
+    DATA32,
+    DATA_END,
+    EIP,
+    GDT,
+    GENERAL,
+    HANDLERS,
+    HLT,
+    IDT,
+    PAGED_REGISTERS,
+    RAM,
+    REGISTERS,
+    SEGMENTS,
+    hidden,
+)
 
 _REAL: Final = {
     **dict.fromkeys(GENERAL, 0),
@@ -63,20 +53,29 @@ _FLAT32: Final = {
     "eip": CODE + 0x1000,
     "eflags": 2,
 }
-_DEFAULTS: Final[dict[Mode, dict[str, int]]] = {"real": _REAL, "flat32": _FLAT32}
+_DEFAULTS: Final[dict[Mode, dict[str, int]]] = {
+    "real": _REAL,
+    "flat32": _FLAT32,
+    "paged": _FLAT32 | protection.SYSTEM_STATE,
+}
+
+
+def register_names(mode: Mode) -> tuple[str, ...]:
+    """The registers of a case, in order; REGISTERS in every mode first."""
+    return PAGED_REGISTERS if mode == "paged" else REGISTERS
 
 
 def default_registers(mode: Mode) -> tuple[int, ...]:
-    """What the registers hold in a case that does not say, in the order of REGISTERS."""
-    return tuple(_DEFAULTS[mode][name] for name in REGISTERS)
+    """What the registers hold in a case that does not say, in the order of its names."""
+    return tuple(_DEFAULTS[mode][name] for name in register_names(mode))
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """Instructions and the state in which the first of them begins.
 
-    A HLT follows the last instruction. `registers` is in the order of REGISTERS; `memory` holds
-    what is stored over the background, by physical address.
+    A HLT follows the last instruction. `registers` is in the order of register_names; `memory`
+    holds what is stored over the background, by physical address.
     """
 
     mode: Mode
@@ -100,6 +99,9 @@ class Case:
     @property
     def code_address(self) -> int:
         """The physical address of the first instruction."""
+        if self.mode == "paged":
+            # The page tables map all code to where it is, modulo 4 MiB.
+            return (self.registers[hidden(CS)] + self.registers[EIP]) & 0x3F_FFFF
         base = self.registers[CS] << 4 if self.mode == "real" else 0
         return base + self.registers[EIP]
 
@@ -112,9 +114,16 @@ def case(
     return Case(
         mode,
         tuple(bytes.fromhex(instruction) for instruction in instructions),
-        tuple(values[name] for name in REGISTERS),
+        tuple(values[name] for name in register_names(mode)),
         {address: bytes.fromhex(data) for address, data in (memory or {}).items()},
     )
+
+
+def level3(*instructions: str, memory: Mapping[int, str] | None = None, **registers: int) -> Case:
+    """A case in paged mode at privilege level 3, with flat segments."""
+    state = {"cs": protection.code_selector(3), "ss": protection.data_selector(3)}
+    state |= {"cs_access": protection.FLAT_CODE | 0x60, "ss_access": protection.FLAT_DATA | 0x60}
+    return case("paged", *instructions, memory=memory, **(state | registers))
 
 
 @functools.lru_cache
@@ -127,6 +136,8 @@ def background(mode: Mode) -> NDArray[np.uint8]:
     if mode == "real":
         vectors = b"".join(struct.pack("<HH", v, HANDLERS >> 4) for v in range(256))
         image[: len(vectors)] = np.frombuffer(vectors, np.uint8)
+    elif mode == "paged":
+        protection.store_tables(image)
     else:
         gates = b"".join(
             struct.pack("<HHHH", (HANDLERS + v) & 0xFFFF, CODE32, 0x8E00, HANDLERS >> 16)
@@ -142,6 +153,8 @@ def background(mode: Mode) -> NDArray[np.uint8]:
 
 def table_ranges(mode: Mode) -> tuple[range, ...]:
     """Where the tables stand through which exceptions are delivered, and the handlers."""
+    if mode == "paged":
+        return (*protection.NEEDED_BY_HANDLERS, range(HANDLERS, HANDLERS + 256))
     tables = (range(0x400),) if mode == "real" else (range(IDT, IDT + 0x800), range(GDT, GDT + 24))
     return (*tables, range(HANDLERS, HANDLERS + 256))
 
@@ -158,7 +171,9 @@ def source(case: Case) -> str:
             lines.append(f'        {address:#x}: "{data.hex()}",')
         lines.append("    },")
     defaults = default_registers(case.mode)
-    for name, value, default in zip(REGISTERS, case.registers, defaults, strict=True):
+    for name, value, default in zip(
+        register_names(case.mode), case.registers, defaults, strict=True
+    ):
         if value != default:
             lines.append(f"    {name}={value:#x},")
     return "\n".join([*lines, ")"])

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from tests.differential.disassembly import PREFIXES
-from x86core.isa import ROWS, Row
+from tests.differential.disassembly import PREFIXES, Mode
+from x86core.isa import ROWS
+from x86core.row import Row
 
 #: Rows whose outcome two right processors need not share, or that take the harness's ground away.
 EXCLUDED: Final = {
@@ -20,10 +21,17 @@ EXCLUDED: Final = {
     "MWAIT": "Unicorn has none",
     "LGDT": "moves the table that exceptions need",
     "LIDT": "moves the table that exceptions need",
-    "MOV Cd,Rd": "leaves the mode",
-    "LMSW": "leaves the mode",
     "MOV Dd,Rd": "arms breakpoints, which Unicorn keeps from one case to the next",
 }
+#: The same in all modes but the one that compares control registers.
+_LEAVES_MODE: Final = {"MOV Cd,Rd": "leaves the mode", "LMSW": "leaves the mode"}
+#: Forms that paged mode is about: drawn more often there.
+_OF_PROTECTION: Final = (
+    *("MOV Cd,Rd", "INVLPG M", "LLDT Ew", "LTR Ew", "LAR Gv,Ew", "LSL Gv,Ew", "VERR Ew", "VERW Ew"),
+    *("ARPL Ew,Gw", "CALL Ap", "JMP Ap", "CALL Mp", "JMP Mp", "RETF", "RETF Iw", "IRET", "INT Ib"),
+    *("MOV Sw,Ew", "LSS Gv,Mp", "LDS Gv,Mp", "LFS Gv,Mp", "POP DS", "POP SS", "POP ES", "POPF"),
+    *("CLI", "STI", "IN AL,DX", "OUT DX,eAX", "CLTS", "LMSW Ew", "SMSW Ew", "STR Ew", "SLDT Ev"),
+)
 
 _OPERAND = re.compile(r"([EGIMSCDROJAZXY])([abdpqsvw]?)")
 
@@ -44,6 +52,7 @@ class Form:
     variants: int
     lockable: bool
     string: bool
+    privileged: bool
 
     @property
     def kinds(self) -> str:
@@ -56,14 +65,18 @@ class Form:
         return self.group is not None or not set(self.kinds).isdisjoint("EGMSCDR")
 
 
-def _excluded(row: Row) -> str | None:
-    return EXCLUDED.get(row.mnemonic) or EXCLUDED.get(row.instruction)
+def _excluded(row: Row, mode: Mode) -> str | None:
+    reasons = EXCLUDED if mode == "paged" else EXCLUDED | _LEAVES_MODE
+    return reasons.get(row.mnemonic) or reasons.get(row.instruction)
 
 
 @functools.cache
-def forms() -> tuple[Form, ...]:
-    """Every form of the table that can be compared."""
-    return tuple(_form(row) for row in ROWS if _excluded(row) is None)
+def forms(mode: Mode) -> tuple[Form, ...]:
+    """Every form of the table that can be compared in a mode, as often as it should be drawn."""
+    compared = [row for row in ROWS if _excluded(row, mode) is None]
+    if mode == "paged":
+        compared += [row for row in compared if row.instruction in _OF_PROTECTION] * 6
+    return tuple(map(_form, compared))
 
 
 @functools.cache
@@ -85,10 +98,10 @@ def row_of(code: bytes) -> Row | None:
     return next((_rows()[key] for key in keys if key in _rows()), None)
 
 
-def why_excluded(code: bytes) -> str | None:
-    """Why the first instruction of `code` says nothing, when it is one of EXCLUDED."""
+def why_excluded(mode: Mode, code: bytes) -> str | None:
+    """Why the first instruction of `code` says nothing, when it is one of those excluded."""
     row = row_of(code)
-    return None if row is None else _excluded(row)
+    return None if row is None else _excluded(row, mode)
 
 
 def _form(row: Row) -> Form:
@@ -101,4 +114,5 @@ def _form(row: Row) -> Form:
         row.span,
         "lock" in row.properties,
         "string" in row.properties,
+        "privileged" in row.properties,
     )

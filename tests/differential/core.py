@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import x86core as x86
-from tests.differential.case import (
+from tests.differential.case import Case, background
+from tests.differential.disassembly import Mode, is_repeated_string
+from tests.differential.layout import (
     CR0,
     CS,
     DATA32,
@@ -22,10 +24,7 @@ from tests.differential.case import (
     RAM,
     SEGMENTS,
     SS,
-    Case,
-    background,
 )
-from tests.differential.disassembly import Mode, is_repeated_string
 from tests.differential.outcome import Outcome, Stop
 
 _STOPS = {
@@ -37,7 +36,7 @@ _STOPS = {
     x86.EXIT_INTERNAL_ERROR: Stop.FETCH,
 }
 #: Exceptions that push an error code in protected mode (SDM vol. 3, table 6-1).
-_ERROR_CODE = {8, 10, 11, 12, 13, 14, 17}
+ERROR_CODES = {8, 10, 11, 12, 13, 14, 17}
 _FETCH_WINDOW = 15
 #: From here on one store of all RAM is quicker than a store for each word.
 _MANY_WORDS = 500
@@ -188,7 +187,7 @@ class Core:
         interrupt = bytes((0xCD, vector))
         before_return = self.ram[max(frame[0] - 2, 0) : frame[0]].tobytes()
         size = 12
-        if vector in _ERROR_CODE and before_return != interrupt:
+        if vector in ERROR_CODES and before_return != interrupt:
             frame, size = frame[1:], 16
         self.frame = list(range(esp, esp + size))
         values[EIP], values[CS], values[EFLAGS] = frame[0], frame[1] & 0xFFFF, frame[2]

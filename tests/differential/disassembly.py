@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 
 import capstone
 
-Mode = Literal["real", "flat32"]
+Mode = Literal["real", "flat32", "paged"]
 MODES: Final = get_args(Mode)
 
 PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")

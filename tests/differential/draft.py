@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from tests.differential.case import (
+from tests.differential.case import Case, default_registers
+from tests.differential.catalogue import Form
+from tests.differential.disassembly import Mode
+from tests.differential.layout import (
     CODE,
     CODE32,
     DATA,
@@ -25,11 +28,7 @@ from tests.differential.case import (
     EIP,
     ESI,
     ESP,
-    Case,
-    default_registers,
 )
-from tests.differential.catalogue import Form
-from tests.differential.disassembly import Mode
 
 _SEGMENT_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65"
 OPERAND_SIZE, _ADDRESS_SIZE, LOCK, _REPNE, _REP = b"\x66", b"\x67", b"\xf0", b"\xf2", b"\xf3"
@@ -85,7 +84,7 @@ class Draft:
         self._random = random
         self._chance = random.random
         self._forms = forms
-        self._wide_mode = mode == "flat32"
+        self._wide_mode = mode != "real"
         self._code: list[bytes] = []
         self._fixups: list[_Fixup] = []
         self._clean = {0, 1, 2, 3, 5, 6, 7}
@@ -96,10 +95,14 @@ class Draft:
     def finish(self) -> Case:
         for _ in range(self._random.randint(1, 14)):
             form = self._forms[int(self._chance() * len(self._forms))]
-            if self._chance() < _RARE.get(form.mnemonic, 1):
+            if self._chance() < self._wanted(form):
                 self._add(form)
         registers = tuple(self._registers)
         return Case(self._mode, self._resolved(), registers)
+
+    def _wanted(self, form: Form) -> float:
+        """How often a form is taken when it was drawn."""
+        return _RARE.get(form.mnemonic, 1)
 
     # State
 

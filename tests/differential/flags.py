@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.differential.case import ECX
 from tests.differential.disassembly import Mode, decode, decode_one
+from tests.differential.layout import ECX
 
 CF, PF, AF, ZF, SF, TF, IF, DF, OF = (1 << bit for bit in (0, 2, 4, 6, 7, 8, 9, 10, 11))
 ARITHMETIC = CF | PF | AF | ZF | SF | OF

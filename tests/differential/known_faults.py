@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tests.differential.case import CODE32, EBP, EDI, EFLAGS, EIP, ESI, ESP, GENERAL, SS
+import numpy as np
+from numpy.typing import NDArray
+
 from tests.differential.disassembly import PREFIXES, Mode, has_prefix, length, mnemonic, opcode
 from tests.differential.flags import DF, TF
+from tests.differential.layout import CODE32, EBP, EDI, EFLAGS, EIP, ESI, ESP, GENERAL, SS
 from tests.differential.operands import accesses
 from tests.differential.outcome import Outcome, Stop
 
@@ -31,6 +34,11 @@ class Step:
     peer: Outcome
     #: Names of what differs: registers, "outputs", "memory"; or "stop" alone. Each once.
     differing: tuple[str, ...]
+    #: The core's RAM, and the addresses at which Unicorn's has something else.
+    ram: NDArray[np.uint8]
+    places: tuple[int, ...] = ()
+    #: The bits that differ there.
+    changes: tuple[int, ...] = ()
 
     def core_took(self, vector: int) -> bool:
         """Whether the core, and not Unicorn, took this exception at this instruction."""
@@ -204,7 +212,7 @@ def _hint_of_a_register(step: Step) -> bool:
 def _vex(step: Step) -> bool:
     first, second = opcode(step.code)
     return (
-        step.mode == "flat32"
+        step.mode != "real"
         and first in (0xC4, 0xC5)
         and second is not None
         and second >= 0xC0
@@ -249,6 +257,10 @@ def _int6(step: Step) -> bool:
         and step.core.vector == step.peer.vector == _UD
         and step.peer.registers == step.before
     )
+
+
+def _task_register_from_null(step: Step) -> bool:
+    return step.core_took(_GP) and mnemonic(step.mode, step.code) == "ltr"
 
 
 def _smsw(step: Step) -> bool:
@@ -350,6 +362,11 @@ KNOWN_FAULTS: Final = (
         "the second part of an operand lies beyond the reach of 16-bit addresses",
         "SDM vol. 1, 3.3.5: with 16-bit addresses an offset has 16 bits",
         _second_part_beyond_64k,
+    ),
+    KnownFault(
+        "LTR takes a null selector",
+        "SDM vol. 2, LTR, Protected Mode Exceptions: #GP for a NULL segment selector",
+        _task_register_from_null,
     ),
 )
 

@@ -6,10 +6,13 @@ import re
 from typing import NamedTuple
 
 import capstone
+import numpy as np
 from capstone import x86_const
+from numpy.typing import NDArray
 
-from tests.differential.case import CS, EAX, EBX, EIP, REGISTERS, SS
-from tests.differential.disassembly import Mode, opcode, without
+from tests.differential.disassembly import MODES, Mode, opcode, without
+from tests.differential.layout import CS, EAX, EBX, EIP, REGISTERS, SS, hidden
+from tests.differential.paging import physical
 
 _DS = REGISTERS.index("ds")
 _SEGMENT_PREFIXES = {
@@ -29,7 +32,7 @@ class Access(NamedTuple):
 
 _WRITERS = re.compile(
     r"ro[lr]|rc[lr]|sa[lr]|sh[lr]d?|set\w+|dec|inc|not|neg|ins[bwd]|cmpxchg(8b)?|xadd|bt[rsc]"
-    r"|s[gi]dt|smsw"
+    r"|s[gil]dt|smsw|str|arpl"
 )
 
 
@@ -40,7 +43,7 @@ def _detailed(mode: Mode) -> capstone.Cs:
     return decoder
 
 
-_DECODERS = {"real": _detailed("real"), "flat32": _detailed("flat32")}
+_DECODERS = {mode: _detailed(mode) for mode in MODES}
 
 
 def _value(decoder: capstone.Cs, register: int, registers: tuple[int, ...]) -> int:
@@ -106,12 +109,22 @@ def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access
     return found
 
 
-def stores_to_its_page(mode: Mode, code: bytes, registers: tuple[int, ...]) -> bool:
+def segment_base(mode: Mode, registers: tuple[int, ...], segment: int) -> int:
+    """Of a segment register, as the case began or in its middle."""
+    if mode == "paged":
+        return registers[hidden(segment)]
+    return registers[segment] << 4 if mode == "real" else 0
+
+
+def stores_to_its_page(
+    mode: Mode, code: bytes, registers: tuple[int, ...], ram: NDArray[np.uint8]
+) -> bool:
     """Whether the instruction writes to a page that it lies in."""
 
     def pages(segment: int, offset: int, size: int) -> set[int]:
-        first = offset + (registers[segment] << 4 if mode == "real" else 0)
-        return {first >> 12, first + size - 1 >> 12}
+        first = offset + segment_base(mode, registers, segment)
+        ends = first, first + size - 1
+        return {physical(ram, registers, end) >> 12 for end in ends}
 
     own = pages(CS, registers[EIP], len(code))
     return any(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Stop(Enum):
@@ -18,6 +18,10 @@ class Stop(Enum):
     OTHER = "stopped for a reason that no case should give"
 
 
+#: In place of a register that was lost before it could be read: as good as any.
+UNKNOWN: Final = -1
+
+
 class Outcome(NamedTuple):
     """Where a side stopped and with what in its registers.
 
@@ -28,7 +32,9 @@ class Outcome(NamedTuple):
     stop: Stop
     #: Of the exception or interrupt; -1 without one.
     vector: int
-    #: In the order of `case.REGISTERS`.
+    #: In the order of `case.register_names`.
     registers: tuple[int, ...]
     #: Port outputs: (port, bytes, value), in order.
     outputs: tuple[tuple[int, int, int], ...]
+    #: Error code of the exception; 0 without one, and in modes that do not compare it.
+    error: int = 0

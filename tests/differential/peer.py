@@ -11,25 +11,13 @@ import unicorn
 from numpy.typing import NDArray
 from unicorn import x86_const
 
-from tests.differential.case import (
-    AC,
-    CR0,
-    CS,
-    DATA32,
-    EFLAGS,
-    EIP,
-    GDT,
-    IDT,
-    RAM,
-    REGISTERS,
-    Case,
-    background,
-)
+from tests.differential.case import Case, background
 from tests.differential.disassembly import Mode, is_halt, is_repeated_string, length
+from tests.differential.layout import AC, CR0, CS, DATA32, EFLAGS, EIP, GDT, IDT, RAM, REGISTERS
 from tests.differential.outcome import Outcome, Stop
 
-_UD = 6
-_ERRORS = {
+UD = 6
+ERRORS = {
     unicorn.UC_ERR_READ_UNMAPPED: Stop.OUTSIDE,
     unicorn.UC_ERR_WRITE_UNMAPPED: Stop.OUTSIDE,
     unicorn.UC_ERR_FETCH_UNMAPPED: Stop.FETCH,
@@ -93,13 +81,13 @@ class Peer:
         insn = unicorn.UC_HOOK_INSN
         engine.hook_add(insn, self._on_in, None, 1, 0, x86_const.UC_X86_INS_IN)
         engine.hook_add(insn, self._on_out, None, 1, 0, x86_const.UC_X86_INS_OUT)
-        if mode == "flat32":
+        if mode != "real":
             engine.reg_write(x86_const.UC_X86_REG_GDTR, (0, GDT, DATA32 + 7, 0))
             engine.reg_write(x86_const.UC_X86_REG_IDTR, (0, IDT, 0x7FF, 0))
         else:
             engine.reg_write(x86_const.UC_X86_REG_GDTR, (0, 0, 0xFFFF, 0))
             engine.reg_write(x86_const.UC_X86_REG_IDTR, (0, 0, 0x3FF, 0))
-        engine.reg_write(x86_const.UC_X86_REG_CR0, CR0 | (mode == "flat32"))
+        engine.reg_write(x86_const.UC_X86_REG_CR0, CR0 | (mode != "real"))
         self._registers = _RegisterFile(engine)
         self._pristine = engine.context_save()
 
@@ -167,9 +155,9 @@ class Peer:
         try:
             self._engine.emu_start(self._linear(registers), until, 0, limit)
         except unicorn.UcError as error:
-            stop = _ERRORS.get(error.errno, Stop.OTHER)
+            stop = ERRORS.get(error.errno, Stop.OTHER)
             if stop is Stop.EXCEPTION:
-                self._vector = _UD
+                self._vector = UD
         after = self._registers.read()
         if self._vector >= 0:
             stop = Stop.EXCEPTION

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from tests.differential.agreement import Comparison, Difference
-from tests.differential.case import EIP, RAM, Case, background, default_registers
+from tests.differential.case import Case, background, default_registers
 from tests.differential.disassembly import PREFIXES, length
+from tests.differential.layout import EIP, RAM
 
 
 def shrink(case: Case, still_fails: Callable[[Case], bool]) -> Case:

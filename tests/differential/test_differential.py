@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from textwrap import indent
 
@@ -9,26 +10,21 @@ import pytest
 
 from tests.differential.agreement import Comparison, Verdict, assert_agree
 from tests.differential.campaign import run
-from tests.differential.case import (
-    DATA,
-    EFLAGS,
-    REGISTERS,
-    Case,
-    case,
-    source,
-)
+from tests.differential.case import Case, case, level3, source
 from tests.differential.disassembly import MODES, Mode, disassemble
 from tests.differential.generate import Generator
+from tests.differential.layout import DATA, EFLAGS, PAGED_REGISTERS
 from tests.differential.outcome import Outcome
 from tests.differential.shrink import minimal, shrink
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_unexplained_difference(mode: Mode) -> None:
-    campaign = run(mode, seed=1, cases=2000)
+    cases = 1000 if mode == "paged" else 2000
+    campaign = run(mode, seed=1, cases=cases)
     assert not campaign.differences, "\n\n".join(map(str, campaign.differences.values()))
-    assert campaign.cases == 2000
-    assert campaign.instructions > 10 * campaign.cases
+    assert campaign.cases == cases
+    assert campaign.instructions > 4 * campaign.cases
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -48,6 +44,15 @@ def test_a_seed_gives_the_same_cases(mode: Mode) -> None:
         case("real", "f3aa", ecx=5, edi=0x100),  # rep stosb
         case("real", "e760", eax=0x1234),  # out 0x60, ax
         case("flat32", "9c", eflags=0x8D7),  # pushfd
+        case("paged", "0f22d8", eax=0xD3000),  # mov cr3, eax
+        case("paged", "8ed8", eax=0xBEEF),  # mov ds, ax: #GP(BEECh)
+        level3(
+            "9a00000000bb00",
+        ),  # lcall 0xbb:0, a gate with parameters
+        level3(
+            "a300000300",
+            memory={0xD10C0: "05000300"},
+        ),  # mov [DATA], eax: #PF
     ],
     ids=lambda subject: disassemble(subject.mode, subject.code),
 )
@@ -80,12 +85,17 @@ class Perturbed(Comparison):
             self.core._memory.write(DATA + 5, bytes((self.core.ram[DATA + 5] ^ 1,)))
             return outcome
         registers = list(outcome.registers)
-        registers[REGISTERS.index(self._where)] ^= 1
+        registers[PAGED_REGISTERS.index(self._where)] ^= 1
         return outcome._replace(registers=tuple(registers))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("where", ["edi", "eip", "eflags", "gs", "memory"])
+@pytest.mark.parametrize(
+    ("mode", "where"),
+    [
+        *itertools.product(MODES, ["edi", "eip", "eflags", "gs", "memory"]),
+        *itertools.product(["paged"], ["ss_limit", "tr_access", "cr2"]),
+    ],
+)
 def test_a_planted_difference_is_found_and_shrunk(mode: Mode, where: str) -> None:
     subject = case(
         mode,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import pytest
 
 from tests.differential.agreement import comparison
-from tests.differential.case import Case, case
+from tests.differential.case import Case, case, level3
 from tests.differential.known_faults import KNOWN_FAULTS, UNDEFINED_RESULTS
+from tests.differential.paged_faults import PAGED_FAULTS, PAGED_RESULTS
 
 SINGLE_STEP = 0x102
 
@@ -37,15 +38,68 @@ EXAMPLES = {
     "the second part of an operand lies beyond the reach of 16-bit addresses": case(
         "real", "66c45cfc"
     ),
+    "LTR takes a null selector": case("flat32", "0f00dd"),
     "SMSW leaves the upper half of a register undefined": case("flat32", "0f01e1", ecx=0x12345678),
+}
+
+
+#: With page 0x90 away.
+ABSENT = {0xD1240: "00000000"}
+
+PAGED_EXAMPLES = {
+    "no segment limits, types or null selectors": case("paged", "a100100000", ds_limit=0xFFF),
+    "no limit of the stack segment": level3("50", ss_limit=0xFFF),
+    "code is fetched from beyond its segment": case("paged", "b801000000", cs_limit=0x2_1003),
+    "a jump may lead beyond its segment": case("paged", "eb10", cs_limit=0x2_1005),
+    "no I/O permission": level3(
+        "e4e8",
+    ),
+    "bytes to release are signed": case(
+        "paged", "c20080", memory={0x40000: "03100200"}, esp=0x4_0000
+    ),
+    "CR0 keeps reserved bits": case("paged", "0f22c0", eax=0x8001_0055),
+    "the page behind the code is fetched before it is reached": case(
+        "paged", "40", "b801000000", "b801000000", memory={0xD1088: "00000000"}, eip=0x2_1FF8
+    ),
+    "far calls and returns use the stack with a supervisor's rights": level3(
+        "9a071002003b00", esp=0xC3_5C0C
+    ),
+    "LTR takes a null selector": case("paged", "0f00d8"),
+    "CR4 takes reserved bits": case("paged", "0f22e0", eax=0x890),
+    "CR0 takes what does not go together": case("paged", "0f22c0", eax=0xA001_0015),
+    "segments are not marked as accessed by far transfers and task switches": case(
+        "paged", "ea071002005800", memory={0xE1058: "ffff0000009acf00"}
+    ),
+    "a fault in the new task returns to the old one's address": case(
+        "paged", "ea00000000f000", memory={0xE281C: "00000d00", 0xE284C: "19000000"}
+    ),
+    "a task may not begin in conforming code of an inner level": case(
+        "paged", "ea00000000f000", memory={0xE281C: "00000d00", 0xE284C: "45000000"}
+    ),
+    "a jump through a gate to code that is not present is a protection fault": level3(
+        "ea00000000f000", memory={0xE10F0: "40807e0000ec0200"}
+    ),
+    "16-bit call gates have offsets of 32 bits": case(
+        "paged", "9a000000005800", memory={0xE1058: "408008000084ffff"}
+    ),
+    "flags change though the store faults": level3("c1904451460001", memory={0xD0004: "45200d00"}),
+    "PUSHA begins with EDI": level3("60", memory=ABSENT, esp=0x9_1000),
+    "ARPL stores what it leaves as it is": case("paged", "6318", eax=0x3_0000),
+    "ENTER does not look at the final stack pointer": level3("c80000ff", esp=0xC4_CCCC),
+    "a read and write faults as either": case("paged", "ff00", memory=ABSENT, eax=0x9_0000),
+    "the strings that CMPS compares are read in either order": case(
+        "paged", "a7", memory=ABSENT | {0xD1244: "00000000"}, esi=0x9_0000, edi=0x9_1000
+    ),
+    "an instruction that faults has marked other pages before, or not": case("paged", "f02a0c22"),
 }
 
 
 def test_every_fault_has_an_example() -> None:
     assert set(EXAMPLES) == {fault.name for fault in (*KNOWN_FAULTS, *UNDEFINED_RESULTS)}
+    assert set(PAGED_EXAMPLES) == {fault.name for fault in (*PAGED_FAULTS, *PAGED_RESULTS)}
 
 
-@pytest.mark.parametrize(("name", "subject"), EXAMPLES.items())
+@pytest.mark.parametrize(("name", "subject"), (EXAMPLES | PAGED_EXAMPLES).items())
 def test_fault(name: str, subject: Case) -> None:
     verdict = comparison(subject.mode).compare(subject)
     assert verdict.difference is None

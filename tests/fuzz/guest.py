@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import x86core as x86
-from tests.differential.case import EAX, GENERAL, RAM, SEGMENTS, Case
-from tests.differential.core import Core
+from tests.differential.case import Case
 from tests.differential.disassembly import Mode
+from tests.differential.layout import EAX, GENERAL, RAM, SEGMENTS
+from tests.differential.paged_core import make_core
 
 _LIMIT = 300
 _CR0_EM = 1 << 2
@@ -31,7 +32,7 @@ class Guest:
     """A vCPU over RAM of its own."""
 
     def __init__(self, mode: Mode) -> None:
-        self._core = Core(mode)
+        self._core = make_core(mode)
         self._vcpu = self._core.vcpu
         self.finished = 0
 

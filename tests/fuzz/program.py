@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
-from tests.differential.case import CODE, EFLAGS, EIP, Case, default_registers
+from tests.differential.case import Case, default_registers
 from tests.differential.disassembly import Mode
 from tests.differential.generate import Generator
+from tests.differential.layout import CODE, EFLAGS, EIP
 
 _NOISE_BYTES = 64
 #: Sequences that mutants are made from; each gives many.
