@@ -238,9 +238,10 @@ def core_command(
 ) -> None:
     """Measure the core side by side with Unicorn.
 
-    Guest instructions per second on four loops, in real mode and on a large program, bytes per
-    nanosecond of string instructions, idle exits per second, and two vCPUs in parallel. All but the
-    last on one CPU. Exit status 130 after Ctrl-C, with what was measured so far.
+    Guest instructions per second on four loops, in real mode, on a large program and under paging,
+    bytes per nanosecond of string instructions, the time of interrupts, page faults and TLB misses,
+    idle exits per second, and two vCPUs in parallel. All but the last on one CPU. Exit status 130
+    after Ctrl-C, with what was measured so far.
 
     \b
     Examples:

@@ -1,4 +1,6 @@
-"""How fast the core is: instructions, idle exits, vCPUs side by side. `bench.core_report` shows it.
+"""How fast the core is: instructions, idle exits, vCPUs side by side.
+
+`bench.protection` has the rows of protected mode, `bench.core_report` shows them all.
 
 Each figure is the best of several turns, which alternate between the core and its peer so that both
 meet the same host.
@@ -15,6 +17,8 @@ from bench.idling import IdleCore, IdleMachine
 from bench.loops import LOOPS, PROGRAMS, STRINGS, Loop
 from bench.memcpy import HostCopy
 from bench.parallel import instruction_rate
+from bench.protection import EVENTS, PAGED_LOOPS, EventRow, PagedRow, measure_event, measure_paged
+from bench.rounds import alternate
 
 
 class PeerMissingError(ImportError):
@@ -102,7 +106,7 @@ class ParallelRow:
         return self.two / self.one
 
 
-Row = LoopRow | StringRow | ExitRow | ParallelRow
+Row = LoopRow | StringRow | PagedRow | EventRow | ExitRow | ParallelRow
 
 
 def require_peer() -> str:
@@ -128,13 +132,17 @@ def run(settings: Settings) -> Iterator[Row]:
         yield measure_loop(loop, settings)
     for loop in STRINGS:
         yield measure_string(loop, settings)
+    for loop in PAGED_LOOPS:
+        yield measure_paged(loop, settings.repeats, peer=settings.peer)
+    for event in EVENTS:
+        yield measure_event(event, settings.repeats, peer=settings.peer)
     yield from measure_exits(settings)
 
 
 def measure_loop(loop: Loop, settings: Settings) -> LoopRow:
     """Time one loop, once both engines have come to the same state by as many instructions."""
     core, contestants = _engines(loop, settings)
-    seconds = [min(turns) for turns in _alternate(contestants, settings.repeats)]
+    seconds = [min(turns) for turns in alternate(contestants, settings.repeats)]
     mips = [core.instructions / each / 1e6 for each in seconds]
     return LoopRow(
         loop=loop.name,
@@ -151,7 +159,7 @@ def measure_string(loop: Loop, settings: Settings) -> StringRow:
     core, contestants = _engines(loop, settings)
     host = HostCopy(loop.string_bytes // loop.size)
     contestants.append(lambda: host.copies(loop.size))
-    seconds = [min(turns) for turns in _alternate(contestants, settings.repeats)]
+    seconds = [min(turns) for turns in alternate(contestants, settings.repeats)]
     rates = [loop.string_bytes / each / 1e9 for each in seconds]
     return StringRow(
         loop=loop.name,
@@ -190,7 +198,7 @@ def measure_exits(settings: Settings) -> Iterator[ExitRow]:
 
         peer = IdleUnicorn()
         contestants.append(lambda: peer.exits(settings.exits))
-    rates = [settings.exits / min(turns) for turns in _alternate(contestants, settings.repeats)]
+    rates = [settings.exits / min(turns) for turns in alternate(contestants, settings.repeats)]
     peer_rate = rates[2] if settings.peer else None
     yield ExitRow("VCPU.run()", rates[0], peer_rate)
     yield ExitRow("Machine.run()", rates[1], peer_rate)
@@ -203,7 +211,7 @@ def measure_parallel(settings: Settings) -> ParallelRow:
     """
     contestants = [lambda: instruction_rate(1, settings.seconds)]
     contestants.append(lambda: instruction_rate(2, settings.seconds))
-    one, two = (max(turns) for turns in _alternate(contestants, settings.repeats))
+    one, two = (max(turns) for turns in alternate(contestants, settings.repeats))
     return ParallelRow(one, two)
 
 
@@ -212,9 +220,3 @@ def mean_ratio(rows: Sequence[Row]) -> float | None:
     loops = [row for row in rows if isinstance(row, LoopRow) and row.in_mean]
     ratios = [row.ratio for row in loops if row.ratio is not None]
     return geometric_mean(ratios) if ratios else None
-
-
-def _alternate(contestants: Sequence[Callable[[], float]], repeats: int) -> list[tuple[float, ...]]:
-    """What each contestant gave in its turns, taken one after the other, round by round."""
-    rounds = [[contestant() for contestant in contestants] for _ in range(repeats)]
-    return list(zip(*rounds, strict=True))

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.core import ExitRow, LoopRow, ParallelRow, Row, StringRow, mean_ratio
-from bench.units import NOTHING, count
+from bench.protection import EventRow, PagedRow
+from bench.units import NOTHING, count, duration
 
 _LOOPS = "The geometric mean is that of the loops above it; the others stand beside it."
 
@@ -19,6 +20,16 @@ _STRINGS = (
     "64 KiB at a time. Bytes are compared and not instructions, because a REP is one instruction to"
     " x86core (MIPS: as it counts), and one for each repetition to Unicorn. memcpy() is the host's"
     " own, over as many bytes."
+)
+
+_PAGED = (
+    "All of RAM mapped to where it is, by 4 KiB or by 4 MiB pages; each ratio is to the same engine"
+    " without paging."
+)
+
+_EVENTS = (
+    "A turn of a loop that does nothing else. Handlers count, and return. Unicorn delivers no"
+    " interrupt or exception through the guest's gates, and its TLB grows until nothing misses."
 )
 
 _EXITS = (
@@ -38,6 +49,11 @@ def tables(rows: Sequence[Row], cpu: int | None) -> Group:
     if strings := [row for row in rows if isinstance(row, StringRow)]:
         shown += [_heading("String instructions: bytes per nanosecond of the host")]
         shown += [_strings(strings), Text(_STRINGS)]
+    if paged := [row for row in rows if isinstance(row, PagedRow)]:
+        shown += [_heading("Million guest instructions per second under paging")]
+        shown += [_paged(paged), Text(_PAGED)]
+    if events := [row for row in rows if isinstance(row, EventRow)]:
+        shown += [_heading("Protected mode: time of an event"), _events(events), Text(_EVENTS)]
     if exits := [row for row in rows if isinstance(row, ExitRow)]:
         shown += [_heading("Idle exits per second"), _exits(exits), Text(_EXITS)]
     pinned = "The host does not allow pinning." if cpu is None else f"Pinned to CPU {cpu}."
@@ -54,6 +70,8 @@ def parts(rows: Sequence[Row]) -> dict[str, Any]:
         "loops": [_as_dict(row) for row in rows if isinstance(row, LoopRow)],
         "loops_mean_ratio": mean_ratio(rows),
         "strings": [_as_dict(row) for row in rows if isinstance(row, StringRow)],
+        "paged": [_as_paged(row) for row in rows if isinstance(row, PagedRow)],
+        "events": [_as_dict(row) for row in rows if isinstance(row, EventRow)],
         "exits": [_as_dict(row) for row in rows if isinstance(row, ExitRow)],
         "parallel": [_as_dict(row) for row in rows if isinstance(row, ParallelRow)],
     }
@@ -61,6 +79,11 @@ def parts(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _as_dict(row: Row) -> dict[str, Any]:
     return asdict(row) | {"ratio": row.ratio}
+
+
+def _as_paged(row: PagedRow) -> dict[str, Any]:
+    ratios = {"large_page_ratio": row.large_page_ratio, "peer_ratio": row.peer_ratio}
+    return _as_dict(row) | ratios
 
 
 def _heading(text: str) -> Text:
@@ -103,6 +126,36 @@ def _strings(rows: Sequence[StringRow]) -> Table:
             _hundredths(row.ratio),
             _hundredths(row.memcpy_bytes_per_ns),
         )
+    return shown
+
+
+def _paged(rows: Sequence[PagedRow]) -> Table:
+    shown = Table()
+    shown.add_column("loop")
+    for heading in ("unpaged", "4 KiB", "ratio", "4 MiB", "ratio", "Unicorn, 4 KiB", "ratio"):
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        shown.add_row(
+            row.loop,
+            count(row.unpaged_mips),
+            count(row.mips),
+            _hundredths(row.ratio),
+            count(row.large_page_mips),
+            _hundredths(row.large_page_ratio),
+            count(row.peer_mips),
+            _hundredths(row.peer_ratio),
+        )
+    return shown
+
+
+def _events(rows: Sequence[EventRow]) -> Table:
+    shown = Table()
+    shown.add_column("event")
+    for heading in ("x86core", "Unicorn", "ratio"):
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        times = [duration(time) for time in (row.nanoseconds, row.peer_nanoseconds)]
+        shown.add_row(row.summary, *times, _hundredths(row.ratio))
     return shown
 
 

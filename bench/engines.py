@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import x86core
-from bench.loops import CODE_ADDRESS, RAM_SIZE, Loop, image
+from bench.loops import CODE_ADDRESS, PAGE_DIRECTORY, RAM_SIZE, Loop, image
 
 #: CF, PF, AF, ZF, SF and OF.
 ARITHMETIC_FLAGS = 0x8D5
+
+#: Bits of CR0 and CR4: paging, and large pages.
+CR0_PG, CR4_PSE = 0x80000000, 0x10
 
 REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip")
 
@@ -43,7 +46,7 @@ class CoreEngine:
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         memory = x86core.Memory(RAM_SIZE)
-        memory.write(0, image(loop.name))
+        memory.write(0, image(loop.name, loop.page_size))
         self.vcpu = x86core.VCPU(memory)
         self.vcpu.userspace_exits = x86core.USERSPACE_EXIT_HLT
         self.instructions = 0  # retired in the last run
@@ -55,6 +58,9 @@ class CoreEngine:
             vcpu.start_real_mode(0, CODE_ADDRESS)
         else:
             vcpu.start_flat32(CODE_ADDRESS)
+        if self.loop.page_size:
+            vcpu.cr3, vcpu.cr4 = PAGE_DIRECTORY, CR4_PSE
+            vcpu.cr0 |= CR0_PG
         vcpu.esp = self.loop.stack_top
         for register in ("eax", "edx", "ebx", "ebp", "esi", "edi"):
             setattr(vcpu, register, 0)

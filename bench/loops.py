@@ -7,6 +7,7 @@ for the one that is generated.
 from __future__ import annotations
 
 import random
+import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,16 @@ CODE_ADDRESS = 0x7C00
 STACK_TOP = 0x90000
 REAL_MODE_STACK_TOP = 0x7C00
 
+#: Where loops under paging have their page directory; behind it lies the one page table.
+PAGE_DIRECTORY = 0x3F0000
+
+#: Sizes of pages.
+SMALL_PAGE, LARGE_PAGE = 4 << 10, 4 << 20
+
+# Bits of their entries (SDM vol. 3, 4.3). Accessed is set ahead: Unicorn sets it in the last page
+# too, where no program goes. Dirty is left to the engines.
+_WRITABLE_AND_ACCESSED, _LARGE = 0x023, 0x080
+
 _FOLDER = Path(__file__).resolve().parent / "loops"
 
 #: Where copy.S and movsd.S find what they copy.
@@ -32,7 +43,8 @@ class Loop:
     """A program and the ECX with which it retires about 1e8 instructions.
 
     It starts in flat 32-bit mode; with `real_mode`, as 16-bit code at CS = 0. `repetitions`: of its
-    string instruction in one turn of the loop, four bytes each.
+    string instruction in one turn of the loop, four bytes each. `page_size`: of the pages by which
+    all of RAM is mapped to where it is, SMALL_PAGE or LARGE_PAGE; 0 for no paging.
     """
 
     name: str
@@ -40,6 +52,7 @@ class Loop:
     size: int
     real_mode: bool = False
     repetitions: int = 0
+    page_size: int = 0
 
     @property
     def stack_top(self) -> int:
@@ -82,10 +95,23 @@ def code(name: str) -> bytes:
 
 
 @cache
-def image(name: str) -> bytes:
-    """All of the guest's RAM at the start: the code, and data that no two runs differ in."""
+def image(name: str, page_size: int = 0) -> bytes:
+    """All of the guest's RAM at the start: the code, and data that no two runs differ in.
+
+    With page tables if there is a `page_size`.
+    """
     ram = bytearray(RAM_SIZE)
     program, data = code(name), random.Random(0).randbytes(_DATA_SIZE)
     ram[CODE_ADDRESS : CODE_ADDRESS + len(program)] = program
     ram[_DATA_ADDRESS : _DATA_ADDRESS + _DATA_SIZE] = data
+    if page_size:
+        struct.pack_into("<2048I", ram, PAGE_DIRECTORY, *_page_tables(page_size))
     return bytes(ram)
+
+
+def _page_tables(page_size: int) -> list[int]:
+    """The directory, of which one entry is present, and the table that it may point to."""
+    table = PAGE_DIRECTORY + SMALL_PAGE
+    first = _LARGE if page_size == LARGE_PAGE else table
+    entries = [page | _WRITABLE_AND_ACCESSED for page in range(0, RAM_SIZE, SMALL_PAGE)]
+    return [first | _WRITABLE_AND_ACCESSED, *[0] * 1023, *entries]

@@ -9,8 +9,16 @@ from time import perf_counter
 import unicorn
 from unicorn import x86_const
 
-from bench.engines import ARITHMETIC_FLAGS, REGISTERS, CoreEngine, EngineError, State
-from bench.loops import CODE_ADDRESS, RAM_SIZE, Loop, image
+from bench.engines import (
+    ARITHMETIC_FLAGS,
+    CR0_PG,
+    CR4_PSE,
+    REGISTERS,
+    CoreEngine,
+    EngineError,
+    State,
+)
+from bench.loops import CODE_ADDRESS, PAGE_DIRECTORY, RAM_SIZE, Loop, image
 
 VERSION: str = unicorn.__version__
 
@@ -29,10 +37,15 @@ _STOP_AGAIN_SECONDS = 0.005
 _NOWHERE = RAM_SIZE
 
 
-def _emulator(name: str, mode: int = unicorn.UC_MODE_32) -> unicorn.Uc:
+def _emulator(name: str, mode: int = unicorn.UC_MODE_32, page_size: int = 0) -> unicorn.Uc:
     emulator = unicorn.Uc(unicorn.UC_ARCH_X86, mode)
     emulator.mem_map(0, RAM_SIZE)
-    emulator.mem_write(0, image(name))
+    emulator.mem_write(0, image(name, page_size))
+    if page_size:
+        emulator.reg_write(x86_const.UC_X86_REG_CR3, PAGE_DIRECTORY)
+        emulator.reg_write(x86_const.UC_X86_REG_CR4, CR4_PSE)
+        paged = emulator.reg_read(x86_const.UC_X86_REG_CR0) | CR0_PG
+        emulator.reg_write(x86_const.UC_X86_REG_CR0, paged)
     return emulator
 
 
@@ -45,7 +58,7 @@ class UnicornEngine:
 
     def _new_emulator(self) -> unicorn.Uc:
         mode = unicorn.UC_MODE_16 if self._loop.real_mode else unicorn.UC_MODE_32
-        return _emulator(self._loop.name, mode)
+        return _emulator(self._loop.name, mode, self._loop.page_size)
 
     def run(self, size: int) -> float:
         """Start over with `size` in ECX and run until HLT; the seconds that it took."""

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 
 #: The public classes of x86core, in the order in which one meets them.
-_CLASSES = ("VCPU", "Memory", "Lockstep", "Segment")
+_CLASSES = ("VCPU", "Memory", "Lockstep", "Segment", "Translation")
 
 _VMM_PARTS = {
     "The loop": "vmm.loop",
@@ -110,6 +110,8 @@ def core_api() -> Iterator[str]:
     for name in (
         "x86core.vcpu.MAX_VCPUS",
         "x86core.memory.MAX_MEMORY",
+        "x86core.memory.MAX_ROM",
+        "x86core.memory.ROM_END",
         "x86core.lockstep.MOST_TURN",
     ):
         yield f"::: {name}\n"
