@@ -13,6 +13,9 @@ from bench.laboratory.statistics import Latencies
 #: Percentiles that the axis names; each nine takes the same length of it.
 _TICKS: Final = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999)
 
+#: Those that make room when it reaches to the last of them.
+_CROWDED: Final = (50.0, 99.999)
+
 
 def distribution(section: Section) -> list[Plot]:
     """The wake latencies of each policy; nothing when none has any."""
@@ -29,6 +32,8 @@ def distribution(section: Section) -> list[Plot]:
         scale(axes.yaxis, values, "s")
         most = max(_curve(latencies)[0][-1] for latencies in curves.values())
         ticks = [tick for tick in _TICKS if _nines(tick) <= most + 0.01]
+        if ticks[-1] == _TICKS[-1]:
+            ticks = [tick for tick in ticks if tick not in _CROWDED]
         axes.set_xticks([_nines(tick) for tick in ticks], [f"{tick:g}" for tick in ticks])
         axes.set_xlabel("percentile (%)")
         axes.set_ylabel("wake latency")
