@@ -33,6 +33,9 @@ from tests.differential.paging import physical
 #: Instructions that Unicorn may take for a case, iterations of repeated ones included: what is
 #: longer proves nothing more. The core counts those otherwise and gets enough.
 _LIMIT: Final = 500
+
+#: EFLAGS.VM. Unicorn's segments cannot be set as those of virtual-8086 mode.
+_VM: Final = 1 << 17
 _LISTED_BYTES = 16
 
 
@@ -167,6 +170,8 @@ class Comparison:
                 reasons.append(reason)
             if core.stop is not Stop.LIMIT:
                 break
+            if self.mode == "flat32" and core.registers[EFLAGS] & _VM:
+                return Verdict(reasons=(*reasons, "virtual-8086 mode"))
             if parts or core.registers[EFLAGS] ^ peer.registers[EFLAGS]:
                 self.peer.adopt(core.registers, self.core.ram)
         else:
