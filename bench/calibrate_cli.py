@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from bench.environment import environment
 from bench.laboratory.costs import COSTS, Preset, load_preset, preset_names, write_preset
 from bench.laboratory.costs.calibration import PROBES, Probe, Settings, fit, time_all
 from bench.laboratory.parameter import LaboratoryError
+from bench.new_file import NewFile
 from bench.output import document
 from vmm import AssemblyError
 
@@ -29,29 +29,12 @@ _INTERRUPTED = 130
 _DEFAULT = Settings()
 
 
-class _TableFile(click.Path):
-    """A file that a cost table can be written to and read from; found out before all is timed."""
-
-    def convert(
-        self,
-        value: str | os.PathLike[str],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Path:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if path.suffix != ".toml":
-            self.fail(f"the name of a cost table ends in .toml, unlike {str(path)!r}", param, ctx)
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            self.fail(f"cannot write into the folder {str(path.parent)!r}", param, ctx)
-        return path
-
-
 @click.command("calibrate")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
     "-o",
     "--output",
-    type=_TableFile(dir_okay=False),
+    type=NewFile(".toml"),
     metavar="FILE.toml",
     help="Write the cost table there, for a sweep to name.",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
@@ -21,6 +20,7 @@ from bench.environment import environment
 from bench.figures_cli import figures_command
 from bench.laboratory.report.command import report_command
 from bench.micro_cli import micro_command
+from bench.new_file import NewFile
 from bench.output import document, write_whole
 from bench.progress import lab_progress
 from bench.quick_cli import quick_command
@@ -65,21 +65,6 @@ class _Policies(click.ParamType[tuple[str, ...]]):
                 known = ", ".join(lab.POLICIES)
                 self.fail(f"unknown policy {name!r}: choose from {known}", param, ctx)
         return names
-
-
-class _NewFile(click.Path):
-    """A file that can be put in place, found out before a minute's measurement and not after."""
-
-    def convert(
-        self,
-        value: str | os.PathLike[str],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Path:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            self.fail(f"cannot write into the folder {str(path.parent)!r}", param, ctx)
-        return path
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -153,7 +138,7 @@ cli.add_command(figures_command)
 @click.option(
     "--json",
     "json_file",
-    type=_NewFile(dir_okay=False),
+    type=NewFile(),
     metavar="FILE",
     help="Write the rows there too.",
 )

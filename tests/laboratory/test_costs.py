@@ -187,7 +187,7 @@ def test_calibrate_writes_a_table_that_costs_shows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["calibrate", "-o", "table.json"], "the name of a cost table ends in .toml"),
+        (["calibrate", "-o", "table.json"], "the name has to end in .toml"),
         (["calibrate", "-o", "no/such/folder/x.toml"], "cannot write into the folder"),
         (["calibrate", "--repeats", "0"], "0 is not in the range"),
         (["costs", "bare"], "unknown cost table 'bare': choose from bare-metal"),
