@@ -8,6 +8,8 @@ from typing import Any, Final, Self
 
 from hdrh.histogram import HdrHistogram
 
+from bench.laboratory.fields import checked
+
 #: Latencies are kept from 1 ns to an hour with three significant digits.
 _LONGEST_NS: Final = 3600 * 10**9
 _DIGITS: Final = 3
@@ -58,8 +60,8 @@ class Measures:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The measures that `as_dict` gave. Raises TypeError for fields that they have not."""
-        return cls(**values)
+        """The measures that `as_dict` gave. Raises TypeError for other fields or types."""
+        return cls(**checked(cls, values))
 
 
 def new_histogram() -> HdrHistogram:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from bench.laboratory.fields import checked
+
 #: Host threads in real time, or the host model in virtual time.
 CLOCKS: Final = ("wall", "virtual")
 
@@ -56,5 +58,5 @@ class Point:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """The point that `as_dict` gave. Raises TypeError for fields that it has not."""
-        return cls(**fields)
+        """The point that `as_dict` gave. Raises TypeError for other fields or types."""
+        return cls(**checked(cls, fields))

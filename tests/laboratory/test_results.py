@@ -52,6 +52,12 @@ def test_every_cut_is_found_and_mended(path: Path) -> None:
             assert path.read_bytes() == data[: ends[whole - 1] + 1]
 
 
+def with_measure(**values: object) -> str:
+    """A line with other values in place of its own."""
+    fields = json.loads(RESULTS[0].line())
+    return json.dumps(fields | {"measures": fields["measures"] | values}) + "\n"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -70,6 +76,9 @@ def test_every_cut_is_found_and_mended(path: Path) -> None:
         (HEADER.line() + RESULTS[0].line()[5:], "is damaged: line 2 is no result"),
         (HEADER.line() + RESULTS[0].line().replace("repeat", "turn"), "is damaged: line 2"),
         (HEADER.line() + RESULTS[0].line().replace("wakes", "naps"), "is damaged: line 2"),
+        (HEADER.line() + with_measure(wakes="many"), "is damaged: line 2 is no result"),
+        (HEADER.line() + with_measure(spurious_wakes=None), "is damaged: line 2 is no result"),
+        (HEADER.line() + with_measure(exits={"EXIT_HLT": True}), "is damaged: line 2"),
     ],
 )
 def test_another_file_is_refused_and_left_alone(path: Path, text: str, complaint: str) -> None:
