@@ -244,6 +244,9 @@ measure_wake:
     call    print
     mov     eax, NOTICED_LOW
     sub     eax, CLOCK_LOW              // below PATIENCE, so the low half is enough
+    jns     noticed_later
+    xor     eax, eax                    // in virtual time the other one may be a turn behind
+noticed_later:
     call    print_decimal
     mov     eax, offset ns_text
     jmp     print
