@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import partial
+from pathlib import Path
 
 import click
 from click.core import ParameterSource
@@ -22,7 +24,7 @@ from vmm.machine import CLOCK_CHOICES, MOST_INSTRUCTIONS, START_CHOICES, Machine
 from vmm.output import stdout_of, to_stdout
 from vmm.result import Outcome, Result
 from vmm.seeing import Views
-from vmm.snapshot import Snapshot, read_snapshot
+from vmm.snapshot import Snapshot, SnapshotError, read_snapshot
 from vmm.tick import TICK_VECTOR
 from vmm.trace import CapstoneMissingError, Trace
 from vmm.work import EXECUTORS
@@ -263,7 +265,7 @@ def run(
     \b
     Examples:
       python -m vmm run hello
-      python -m vmm run vmm/guests/protected.S --memory 1M --json
+      python -m vmm run vmm/guests/protected.S --memory 2M --json
       python -m vmm run smp --vcpus 8 --start bootstrap --idle adaptive --hlt poll
       python -m vmm run idle --tick 1000 --work helpers
       python -m vmm run guest.asm --feature monitorx --feature waitpkg
@@ -271,7 +273,7 @@ def run(
       python -m vmm run boot.bin --max-instructions 1000000 --trace-last 20
       python -m vmm run boot.bin --trace --trace-from 500
       python -m vmm run smp --clock virtual --turn 100
-      python -m vmm run idle --clock virtual --max-instructions 1000 --save half-way
+      python -m vmm run idle --clock virtual --max-instructions 100 --save half-way
       python -m vmm run --restore half-way
       python -m vmm run boot.bin --gdb 1234
       python -m vmm run pair --timeout 2 --stats --timeline pair.json
@@ -283,6 +285,7 @@ def run(
     debugger = Debugger() if gdb is not None else None
     try:
         saved = _saved(context, restore)
+        _check_save(save)
         virtual = (saved.description.get("clock") if saved else clock) == "virtual"
         with (
             stdout_of(context),
@@ -388,6 +391,15 @@ _BESIDE_RESTORE = {
     "output_path",
     "post_port",
 }
+
+
+def _check_save(path: str | None) -> None:
+    """Raises SnapshotError, before the run, when there cannot be a file of that name behind it."""
+    folder = Path(path or "").parent
+    if path is not None and not os.access(folder, os.W_OK | os.X_OK):
+        raise SnapshotError(
+            f"cannot save the machine in {path}: cannot write into the folder {str(folder)!r}"
+        )
 
 
 def _saved(context: click.Context, path: str | None) -> Snapshot | None:
