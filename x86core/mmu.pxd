@@ -4,6 +4,7 @@ from x86core.mmu_intent cimport FAULT, INTENT_FETCH, INTENT_READ, INTENT_WRITE, 
 from x86core.state cimport CPU
 
 cdef uint64_t translate(CPU* cpu, uint32_t linear, int intent) noexcept nogil
+cdef int probe_linear(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil
 cdef uint64_t read_linear(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil
 cdef int write_linear(CPU* cpu, uint32_t linear, uint32_t value, int size) noexcept nogil
 cdef int write_scattered(CPU* cpu, uint32_t linear, uint64_t value, int size) noexcept nogil

@@ -12,7 +12,7 @@ from x86core.apic_registers cimport APIC_ICR_LOW
 from x86core.guest_debug cimport hide_watched, notice_access
 from x86core.intrinsics cimport atomic_load, atomic_store, likely, unlikely
 from x86core.memory cimport after_store
-from x86core.paging cimport RIGHT_GLOBAL, RIGHT_LARGE, RIGHT_USER, RIGHT_WRITE, walk
+from x86core.paging cimport RIGHT_GLOBAL, RIGHT_LARGE, RIGHT_USER, RIGHT_WRITE, probe, walk
 from x86core.rom cimport is_rom, unmirrored
 from x86core.state cimport (CPU, DEVICE_ACCESS, EXCEPTION_AC, EXIT_IPI, EXIT_MMIO, EXIT_STORE, LINE_SIZE, MAY_WAKE,
                             MONITOR_IDLE, MONITOR_STATE, NO_EXCEPTION, PAGE_HELD, PAGE_PROTECTED, PAGE_SIZE, RAM,
@@ -167,8 +167,10 @@ cdef void store_part(CPU* cpu, uint64_t physical, uint32_t value, int size) noex
 
 cdef uint64_t read_straddling(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil:
     cdef int low_size = PAGE_SIZE - (linear & OFFSET)
-    cdef uint64_t low_page = translate(cpu, linear, intent)
-    cdef uint64_t high_page, low, high
+    cdef uint64_t low_page, high_page, low, high
+    if probe(cpu, linear, linear + size - 1, intent):
+        return <uint64_t>FAULT
+    low_page = translate(cpu, linear, intent)
     if faulted(low_page):
         return low_page
     high_page = translate(cpu, linear + low_size, intent)
@@ -194,6 +196,14 @@ cdef inline bint is_misaligned(CPU* cpu, uint32_t linear, int size) noexcept nog
         return False
     raise_exception(cpu, EXCEPTION_AC, 0)
     return True
+
+
+cdef int probe_linear(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil:
+    """Whether an access would find no fault; 0 or FAULT. Nothing is marked."""
+    cdef TLBEntry* entry = tlb_entry(cpu, linear)
+    if likely(tag_matches(entry.write_tag if intent == INTENT_WRITE else entry.read_tag, linear, size)):
+        return 0
+    return FAULT if is_misaligned(cpu, linear, size) else probe(cpu, linear, linear + size - 1, intent)
 
 
 cdef uint64_t read_linear(CPU* cpu, uint32_t linear, int size, int intent) noexcept nogil:
@@ -229,6 +239,8 @@ cdef uint8_t* locate_store(CPU* cpu, uint32_t linear, int size) noexcept nogil:
     cdef uint64_t physical, last
     cdef uint32_t attributes
     if unlikely(is_misaligned(cpu, linear, size)):
+        return NULL
+    if unlikely((linear & OFFSET) + size > PAGE_SIZE) and probe(cpu, linear, linear + size - 1, INTENT_WRITE):
         return NULL
     physical = translate_page(cpu, linear, INTENT_WRITE, &rights)
     if faulted(physical):

@@ -9,7 +9,7 @@ from x86core.blocks cimport jump_hash
 from x86core.opcodes cimport careful_handlers
 from x86core.dispatch cimport enter, fault, resolve_fallthrough, resolve_taken
 from x86core.intrinsics cimport likely, never_null, settled, unlikely
-from x86core.mmu cimport (FAULT, INTENT_READ, INTENT_WRITE, faulted, load_from, raise_exception, read_linear,
+from x86core.mmu cimport (FAULT, INTENT_READ, INTENT_WRITE, faulted, load_from, probe_linear, raise_exception, read_linear,
                           store_to, write_linear)
 from x86core.segmentation cimport segment_address
 from x86core.state cimport CPU, ESP, SS, Block, Handler, Insn, JumpEntry, Link, SegmentCache, TLBEntry
@@ -151,6 +151,16 @@ cdef inline int store_at(CPU* cpu, Insn* insn, int segment, uint32_t offset, uin
     return write_linear(cpu, <uint32_t>linear, value, bytes)
 
 
+cdef inline int probe_at(CPU* cpu, Insn* insn, int segment, uint32_t offset, int bytes, int intent) noexcept nogil:
+    """Whether a careful access would find no fault; 0 or FAULT. Nothing is marked."""
+    cdef uint64_t linear
+    cpu.position = cpu.retired - insn.remaining
+    linear = segment_address(cpu, segment, offset, bytes, intent)
+    if unlikely(faulted(linear)):
+        return FAULT
+    return probe_linear(cpu, <uint32_t>linear, bytes, intent)
+
+
 cdef inline uint64_t load(CPU* cpu, Insn* insn, int v, uint8_t* at, int intent) noexcept nogil:
     """The memory operand; `faulted` tells a fault, which only the careful form can have."""
     if v & ACCESS == CAREFUL:
@@ -205,6 +215,10 @@ cdef inline uint64_t stack_read(CPU* cpu, Insn* insn, int32_t displacement, int 
 
 cdef inline int stack_write(CPU* cpu, Insn* insn, int32_t displacement, uint32_t value, int bytes) noexcept nogil:
     return store_at(cpu, insn, SS, stack_offset(cpu, displacement), value, bytes)
+
+
+cdef inline int stack_probe(CPU* cpu, Insn* insn, int32_t displacement, int bytes) noexcept nogil:
+    return probe_at(cpu, insn, SS, stack_offset(cpu, displacement), bytes, INTENT_WRITE)
 
 
 cdef inline uint32_t next_eip(Insn* insn) noexcept nogil:

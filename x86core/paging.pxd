@@ -11,6 +11,7 @@ cdef enum:
 
 cdef uint64_t look_up(CPU* cpu, uint32_t linear, uint64_t* entries) noexcept nogil
 cdef uint64_t inspect(CPU* cpu, uint32_t linear, int* rights) noexcept nogil
+cdef int probe(CPU* cpu, uint32_t first, uint32_t last, int intent) noexcept nogil
 cdef uint64_t walk(CPU* cpu, uint32_t linear, int intent, int* rights) noexcept nogil
 cdef void set_cpl(CPU* cpu, uint32_t cpl) noexcept nogil
 cdef void update_alignment(CPU* cpu) noexcept nogil

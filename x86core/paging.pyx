@@ -37,7 +37,7 @@ cdef enum:
     ERROR_RESERVED = 8
 
 
-cdef uint64_t page_fault(CPU* cpu, uint32_t linear, int intent, bint user, uint32_t error_code) noexcept nogil:
+cdef int page_fault(CPU* cpu, uint32_t linear, int intent, bint user, uint32_t error_code) noexcept nogil:
     if intent == INTENT_WRITE:
         error_code |= ERROR_WRITE
     if user:
@@ -45,7 +45,7 @@ cdef uint64_t page_fault(CPU* cpu, uint32_t linear, int intent, bint user, uint3
     cpu.fault_address = linear
     cpu.exception = EXCEPTION_PF
     cpu.error_code = error_code
-    return <uint64_t>FAULT
+    return FAULT
 
 
 cdef uint32_t read_entry(RAM* ram, uint64_t at) noexcept nogil:
@@ -116,49 +116,81 @@ cdef uint64_t inspect(CPU* cpu, uint32_t linear, int* rights) noexcept nogil:
     return physical
 
 
+ctypedef struct Walk:
+    uint64_t directory_at       # where the entries lie; of a large page both are the directory's
+    uint64_t entry_at
+    uint32_t directory
+    uint32_t entry
+    uint32_t allowed            # the rights that both grant
+    uint64_t physical
+    bint large
+
+
+cdef inline bint is_user(CPU* cpu) noexcept nogil:
+    return cpu.cpl == 3 and not cpu.system_access
+
+
+cdef inline int examine(CPU* cpu, uint32_t linear, int intent, Walk* found) noexcept nogil:
+    """What the tables have for an access, 0, or FAULT for a page fault. Nothing is marked."""
+    cdef RAM* ram = cpu.ram
+    cdef bint user = is_user(cpu)
+    found.directory_at = unmirrored(ram, (cpu.cr3 & FRAME) + (linear >> 20 & 0xFFC))
+    found.directory = read_entry(ram, found.directory_at)
+    if not found.directory & PRESENT:
+        return page_fault(cpu, linear, intent, user, 0)
+    found.large = found.directory & LARGE and cpu.cr4 & CR4_PSE
+    if found.large:
+        if found.directory & LARGE_RESERVED:
+            return page_fault(cpu, linear, intent, user, ERROR_PRESENT | ERROR_RESERVED)
+        found.entry_at = found.directory_at
+        found.entry = found.allowed = found.directory
+        found.physical = found.directory & LARGE_FRAME | linear & ~<uint32_t>LARGE_FRAME
+    else:
+        found.entry_at = unmirrored(ram, (found.directory & FRAME) + (linear >> 10 & 0xFFC))
+        found.entry = read_entry(ram, found.entry_at)
+        if not found.entry & PRESENT:
+            return page_fault(cpu, linear, intent, user, 0)
+        found.allowed = found.directory & found.entry
+        found.physical = found.entry & FRAME | linear & ~<uint32_t>FRAME
+    if user and not found.allowed & USER or intent == INTENT_WRITE and not found.allowed & WRITABLE and (
+            user or cpu.cr0 & CR0_WP):
+        return page_fault(cpu, linear, intent, user, ERROR_PRESENT)
+    return 0
+
+
+cdef int probe(CPU* cpu, uint32_t first, uint32_t last, int intent) noexcept nogil:
+    """Whether the bytes between two, less than a page apart, may be accessed; 0 or FAULT. Nothing is marked."""
+    cdef Walk found
+    if not cpu.paging:
+        return 0
+    if examine(cpu, first, intent, &found) or (
+            (first ^ last) & FRAME and examine(cpu, last & FRAME, intent, &found)):
+        return FAULT
+    return 0
+
+
 cdef uint64_t walk(CPU* cpu, uint32_t linear, int intent, int* rights) noexcept nogil:
     """The physical address behind a linear one and what the TLB may know of it, or a page fault."""
-    cdef RAM* ram = cpu.ram
-    cdef bint user = cpu.cpl == 3 and not cpu.system_access
-    cdef uint64_t directory_at = unmirrored(ram, (cpu.cr3 & FRAME) + (linear >> 20 & 0xFFC))
-    cdef uint64_t at, physical
-    cdef uint32_t directory, entry, allowed, wanted
-    cdef bint large
+    cdef Walk found
+    cdef bint user = is_user(cpu)
+    cdef uint32_t wanted = ACCESSED | DIRTY if intent == INTENT_WRITE else ACCESSED
     while True:
-        directory = read_entry(ram, directory_at)
-        if not directory & PRESENT:
-            return page_fault(cpu, linear, intent, user, 0)
-        large = directory & LARGE and cpu.cr4 & CR4_PSE
-        if large:
-            if directory & LARGE_RESERVED:
-                return page_fault(cpu, linear, intent, user, ERROR_PRESENT | ERROR_RESERVED)
-            at = directory_at
-            entry = allowed = directory
-            physical = directory & LARGE_FRAME | linear & ~<uint32_t>LARGE_FRAME
-        else:
-            at = unmirrored(ram, (directory & FRAME) + (linear >> 10 & 0xFFC))
-            entry = read_entry(ram, at)
-            if not entry & PRESENT:
-                return page_fault(cpu, linear, intent, user, 0)
-            allowed = directory & entry
-            physical = entry & FRAME | linear & ~<uint32_t>FRAME
-        if user and not allowed & USER or intent == INTENT_WRITE and not allowed & WRITABLE and (
-                user or cpu.cr0 & CR0_WP):
-            return page_fault(cpu, linear, intent, user, ERROR_PRESENT)
+        if examine(cpu, linear, intent, &found):
+            return <uint64_t>FAULT
         # Only now: a translation that faults marks nothing.
-        wanted = ACCESSED | DIRTY if intent == INTENT_WRITE else ACCESSED
-        if (large or mark(cpu, directory_at, directory, ACCESSED)) and mark(cpu, at, entry, wanted):
+        if (found.large or mark(cpu, found.directory_at, found.directory, ACCESSED)) and mark(
+                cpu, found.entry_at, found.entry, wanted):
             break
     rights[0] = 0
-    if (entry | wanted) & DIRTY and (allowed & WRITABLE or not user and not cpu.cr0 & CR0_WP):
+    if (found.entry | wanted) & DIRTY and (found.allowed & WRITABLE or not user and not cpu.cr0 & CR0_WP):
         rights[0] |= RIGHT_WRITE
-    if allowed & USER and (allowed & WRITABLE or not rights[0] & RIGHT_WRITE):
+    if found.allowed & USER and (found.allowed & WRITABLE or not rights[0] & RIGHT_WRITE):
         rights[0] |= RIGHT_USER
-    if entry & GLOBAL and cpu.cr4 & CR4_PGE:
+    if found.entry & GLOBAL and cpu.cr4 & CR4_PGE:
         rights[0] |= RIGHT_GLOBAL
-    if large:
+    if found.large:
         rights[0] |= RIGHT_LARGE
-    return physical
+    return found.physical
 
 
 cdef void set_cpl(CPU* cpu, uint32_t cpl) noexcept nogil:

@@ -7,10 +7,10 @@ from x86core.descriptors cimport (LDT, TSS16, TSS_BUSY, Descriptor, access_of, b
 from x86core.flags cimport get_eflags, set_eflags
 from x86core.frames cimport Stack, stack_of
 from x86core.intrinsics cimport atomic_store
-from x86core.mmu cimport INTENT_WRITE, raise_exception, translate
+from x86core.mmu cimport INTENT_WRITE, raise_exception
 from x86core.mmu_intent cimport FAULT, faulted
 from x86core.monitor cimport monitor_disarm
-from x86core.paging cimport flush_translations, set_cpl
+from x86core.paging cimport flush_translations, probe, set_cpl
 from x86core.segmentation cimport (check_code_segment, check_data_segment, check_stack_segment, describe, mark_accessed,
                                    set_described, set_real_segment, set_segment, update_context)
 from x86core.state cimport (CPU, CR0_TS, CS, ES, EXCEPTION_GP, EXCEPTION_NP, EXCEPTION_TS, FLAG_NT,
@@ -92,13 +92,13 @@ cdef int read_task(CPU* cpu, uint32_t base, bint large, TaskState* task) noexcep
     return FAULT if cursor.failed else 0
 
 
-cdef int probe(CPU* cpu, uint32_t first, uint32_t last) noexcept nogil:
-    """Whether the bytes between two, less than a page apart, may be stored to; 0 or FAULT."""
-    cdef bint failed
+cdef int probe_system(CPU* cpu, uint32_t first, uint32_t last) noexcept nogil:
+    """Whether the processor may store to the bytes between two, less than a page apart; 0 or FAULT."""
+    cdef int failed
     cpu.system_access = True
-    failed = faulted(translate(cpu, first, INTENT_WRITE)) or faulted(translate(cpu, last, INTENT_WRITE))
+    failed = probe(cpu, first, last, INTENT_WRITE)
     cpu.system_access = False
-    return FAULT if failed else 0
+    return failed
 
 
 cdef void save_task(CPU* cpu, uint32_t eip, uint32_t eflags) noexcept nogil:
@@ -142,9 +142,9 @@ cdef int switch_task(CPU* cpu, uint32_t selector, Descriptor* descriptor, TaskSw
         return raise_exception(cpu, EXCEPTION_TS, selector & 0xFFFC)
     if read_descriptor(cpu, old_selector, EXCEPTION_TS, &old_descriptor) or read_task(cpu, base, large, &task):
         return FAULT
-    if probe(cpu, old.base, old.base + (SEGMENTS32 + 23 if is_32_bit(old.access) else LDT16 - 1)) or (
-            nests and probe(cpu, base, base + 1)) or probe(cpu, descriptor.at, descriptor.at + 7) or (
-            probe(cpu, old_descriptor.at, old_descriptor.at + 7)):
+    if probe_system(cpu, old.base, old.base + (SEGMENTS32 + 23 if is_32_bit(old.access) else LDT16 - 1)) or (
+            nests and probe_system(cpu, base, base + 1)) or probe_system(cpu, descriptor.at, descriptor.at + 7) or (
+            probe_system(cpu, old_descriptor.at, old_descriptor.at + 7)):
         return FAULT
     # From here on nothing can fail until the new task is there: not for a device, not for a watchpoint.
     cpu.delivering = True

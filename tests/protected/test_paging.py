@@ -292,14 +292,25 @@ BOUNDARY = UPPER + 0x1000
 
 @pytest.mark.parametrize(
     ("source", "error"),
-    [("mov eax, [ebx]", 0), ("mov [ebx], eax", WRITING), ("xchg [ebx], eax", WRITING)],
+    [
+        ("mov eax, [ebx]", 0),
+        ("mov [ebx], eax", WRITING),
+        ("xchg [ebx], eax", WRITING),
+        ("add [ebx], eax", WRITING),
+        ("lock inc dword ptr [ebx]", WRITING),
+        ("shld [ebx], eax, 1", WRITING),
+        ("btc dword ptr [ebx], 31", WRITING),
+        ("cmpxchg8b [ebx]", WRITING),
+        ("sgdt [ebx]", WRITING),
+    ],
 )
 @pytest.mark.parametrize("first", [False, True])
 def test_a_straddling_access_faults_before_any_part(source: str, error: int, first: bool) -> None:
-    """CR2 is the first byte that cannot be reached."""
+    """CR2 is the first byte that cannot be reached, and the page that can be is not marked."""
     vcpu = paged(source, ebx=BOUNDARY - 2, eax=0xFFFFFFFF)
     map_page(vcpu, UPPER + (0x1000 if first else 0), DATA | ALL)
     assert page_fault(vcpu) == (error, BOUNDARY - 2 if first else BOUNDARY)
+    assert word32(vcpu.memory, UPPER_TABLE + (4 if first else 0)) == DATA | ALL
     assert vcpu.memory.read(DATA, 0x1000) == bytes(0x1000)
     assert vcpu.eax == 0xFFFFFFFF
 
@@ -333,6 +344,32 @@ def test_enter_faults_as_its_last_store_would() -> None:
     assert (vcpu.last_event, vcpu.cr2, vcpu.ebp) == (PF, UPPER + 0xFFC, 0x1111)
     assert vcpu.esp == UPPER + 0x3000 - 16
     assert struct.unpack("<II", vcpu.memory.read(DATA + 0xFF0, 8)) == (WRITING, CODE)
+
+
+@pytest.mark.parametrize(
+    ("source", "missing"),
+    [("pusha", BOUNDARY - 4), ("enter 0, 3", BOUNDARY - 8), ("enter 0, 4", DATA + 0x1FFC)],
+)
+def test_instructions_of_many_pushes_fault_before_the_first(source: str, missing: int) -> None:
+    """On the way down the stack, or where ENTER reads the frame pointers: nothing is pushed."""
+    vcpu = paged(source, cpl=3, esp=BOUNDARY + 8, ebp=DATA + 0x2008)
+    reads = missing < UPPER
+    map_page(vcpu, BOUNDARY, 0x40000 | ALL)
+    map_page(vcpu, UPPER, 0x41000 | ALL if reads else 0)
+    if reads:
+        map_page(vcpu, DATA + 0x1000, 0)
+    assert page_fault(vcpu) == (FROM_USER | (0 if reads else WRITING), missing)
+    assert vcpu.memory.read(0x40000, 0x2000) == bytes(0x2000)
+    marks = (word32(vcpu.memory, UPPER_TABLE + 4 * page) for page in (0, 1))
+    assert not any(entry & (ACCESSED | DIRTY) for entry in marks)
+
+
+def test_enter_reads_what_it_has_just_pushed() -> None:
+    """The frame pointers may lie where it pushes them."""
+    vcpu = paged("enter 0, 3; hlt", esp=DATA + 0x100, ebp=DATA + 0x100)
+    assert run(vcpu) == "EXIT_HLT"
+    pushed = struct.unpack("<4I", vcpu.memory.read(DATA + 0xF0, 16))
+    assert pushed == (DATA + 0xFC, DATA + 0x100, DATA + 0x100, DATA + 0x100)
 
 
 def test_rep_movs_stops_at_the_page_that_is_missing() -> None:

@@ -2,8 +2,8 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from x86core.arithmetic cimport sign_extend
-from x86core.mmu cimport translate
 from x86core.operands cimport *
+from x86core.paging cimport probe
 from x86core.state cimport CPU, EBP, ESP, EXCEPTION_BR, Insn, SS
 from x86core.variant cimport *
 
@@ -17,9 +17,15 @@ cdef inline int enter_frame(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
     cdef uint32_t last = stack_offset(cpu, -(level + 1) * step - <int32_t>insn.immediate)
     cdef uint64_t link
     cdef int32_t depth
-    # A page fault as by a store at the final stack pointer.
-    if cpu.paging and unlikely(faulted(translate(cpu, cpu.segments[SS].base + last, INTENT_WRITE))):
+    # A page fault as by a store at the final stack pointer; then all is looked at before anything is stored.
+    if unlikely(probe(cpu, cpu.segments[SS].base + last, cpu.segments[SS].base + last, INTENT_WRITE)):
         return fault(cpu, insn, result, carries, carry)
+    for depth in range(level + 1):
+        if unlikely(stack_probe(cpu, insn, -(depth + 1) * step, step)):
+            return fault(cpu, insn, result, carries, carry)
+        if 0 < depth < level and unlikely(probe_at(
+                cpu, insn, SS, (cpu.gpr[EBP] - depth * step) & cpu.stack_mask, step, INTENT_READ)):
+            return fault(cpu, insn, result, carries, carry)
     if unlikely(stack_write(cpu, insn, -step, cpu.gpr[EBP], size(v))):
         return fault(cpu, insn, result, carries, carry)
     for depth in range(1, level):

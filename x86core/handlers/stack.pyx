@@ -118,8 +118,7 @@ cdef inline int pusha(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, ui
     cdef int number
     # All the room is looked at before anything is stored.
     for number in range(EAX, EDI + 1):
-        if unlikely(faulted(segment_address(cpu, SS, stack_offset(cpu, -(number + 1) * size(v)), size(v),
-                                            INTENT_WRITE))):
+        if unlikely(stack_probe(cpu, insn, -(number + 1) * size(v), size(v))):
             return fault(cpu, insn, result, carries, carry)
     for number in range(EAX, EDI + 1):
         if unlikely(stack_write(cpu, insn, -(number + 1) * size(v), get_register(cpu, number * 4, v), size(v))):

@@ -149,8 +149,9 @@ cdef inline int store_table(CPU* cpu, Insn* insn, int64_t result, uint32_t carri
                             uint32_t limit, uint32_t base) noexcept nogil:
     """SGDT and SIDT: all 32 bits of the base, whatever the operand size."""
     cdef uint32_t offset = effective_address(cpu, insn, v)
-    # The second part first: if it cannot be stored, nothing is.
-    if store_at(cpu, insn, insn.segment, (offset + 2) & address_mask(insn), base, 4) or store_at(
+    # If one part cannot be stored, nothing is.
+    if probe_at(cpu, insn, insn.segment, offset, 2, INTENT_WRITE) or store_at(
+            cpu, insn, insn.segment, (offset + 2) & address_mask(insn), base, 4) or store_at(
             cpu, insn, insn.segment, offset, limit, 2):
         return fault(cpu, insn, result, carries, carry)
     return next(cpu, insn, result, carries, carry)
