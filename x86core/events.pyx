@@ -21,9 +21,9 @@ from x86core.task cimport TASK_EVENT, TASK_FAULT, switch_through_gate
 from x86core.transfer cimport enter_handler
 
 cdef enum Source:
-    SOFTWARE                    # INT n and its kin
+    SOFTWARE                    # INT n, INT3, INTO
     PROCESSOR                   # a fault
-    EXTERNAL                    # an interrupt, or a trap between instructions
+    EXTERNAL                    # an interrupt, a trap between instructions, INT1
 
 
 cdef int deliver_real(CPU* cpu, uint32_t vector) noexcept nogil:
@@ -81,8 +81,8 @@ cdef int pass_gate(CPU* cpu, uint32_t vector, bint with_error, uint32_t error_co
         return raise_exception(cpu, EXCEPTION_GP, gate_error)
     if not is_present(&gate):
         return raise_exception(cpu, EXCEPTION_NP, gate_error)
-    # Whether RF is set in what is saved: SDM vol. 3, 18.3.1.1.
-    resumes = source == PROCESSOR or source == EXTERNAL and cpu.repeat_at == cpu.retired
+    # Whether RF is set in what is saved: SDM vol. 3, 18.3.1.1. A double fault is an abort, after which nothing resumes.
+    resumes = source == PROCESSOR and vector != EXCEPTION_DF or source == EXTERNAL and cpu.repeat_at == cpu.retired
     if kind == TASK_GATE:
         failed = switch_through_gate(cpu, &gate, TASK_FAULT if resumes else TASK_EVENT, cpu.eip)
         if not failed and with_error:
@@ -179,11 +179,14 @@ cdef int deliver_fault(CPU* cpu) noexcept nogil:
     return deliver(cpu, cpu.exception, cpu.error_code, PROCESSOR)
 
 
-cdef int deliver_software_interrupt(CPU* cpu, uint32_t vector) noexcept nogil:
-    """INT n, INT3, INTO. A fault on the way is reported at the instruction: the caller sees FAULT."""
+cdef int deliver_software_interrupt(CPU* cpu, uint32_t vector, bint privileged) noexcept nogil:
+    """INT n, INT3, INTO; privileged: INT1, of which the gate asks no privilege level (SDM vol. 2, INT1).
+
+    A fault on the way is reported at the instruction: the caller sees FAULT.
+    """
     cdef int result
     cpu.delivering = True
-    result = deliver_once(cpu, vector, 0, SOFTWARE)
+    result = deliver_once(cpu, vector, 0, EXTERNAL if privileged else SOFTWARE)
     cpu.delivering = False
     return result
 

@@ -10,6 +10,8 @@ from tests.support import (
     CODE32,
     DATA,
     DB,
+    DE,
+    DF,
     FLAG_IF,
     FLAG_RF,
     FLAG_TF,
@@ -168,6 +170,16 @@ def test_a_fault_of_the_resumed_instruction_keeps_rf() -> None:
     assert run(vcpu) == "EXIT_HLT"
     assert delivered(vcpu).vector == UD
     assert pushed_flags(vcpu) & FLAG_RF
+
+
+def test_a_double_fault_saves_rf_as_it_is() -> None:
+    """It is an abort, and nothing resumes (SDM vol. 3, 18.3.1.1)."""
+    vcpu = flat32("div ecx")
+    vcpu.ecx = 0
+    set_gate(vcpu.memory, DE, bytes(8))
+    assert run(vcpu) == "EXIT_HLT"
+    assert delivered(vcpu).vector == DF
+    assert not pushed_flags(vcpu) & FLAG_RF
 
 
 def test_not_behind_a_load_of_ss() -> None:

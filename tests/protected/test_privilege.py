@@ -21,6 +21,7 @@ from tests.support import (
     CODE,
     DATA,
     DATA32,
+    DB,
     FLAG_IF,
     GP,
     TSS,
@@ -146,6 +147,13 @@ def test_the_dpl_of_a_gate_counts_for_int_alone(dpl: int, vector: int, error: in
     set_gate(vcpu.memory, 0x40, gate(0x3040, kind=0x8E00 | dpl << 13))
     after = 2 if vector == 0x40 else 0
     assert event(vcpu) == Event(vector, CODE + after, error, cs=CODE3)
+
+
+@pytest.mark.parametrize(("source", "vector"), [(".byte 0xf1", DB), ("int 1", GP)])
+def test_int1_asks_its_gate_for_no_privilege_level(source: str, vector: int) -> None:
+    vcpu = protected(source, cpl=3)
+    set_gate(vcpu.memory, DB, gate(0x3001, kind=0x8E00))
+    assert event(vcpu).vector == vector
 
 
 def test_the_stack_of_the_tss_must_be_one() -> None:

@@ -12,29 +12,29 @@ from x86core.variant cimport *
 
 
 cdef inline int software_interrupt(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry,
-                                   uint32_t vector) noexcept nogil:
+                                   uint32_t vector, bint privileged) noexcept nogil:
     depart(cpu, insn, result, carries, carry)
     cpu.eip = next_eip(insn)
-    return arrive(cpu, insn, deliver_software_interrupt(cpu, vector))
+    return arrive(cpu, insn, deliver_software_interrupt(cpu, vector, privileged))
 
 
 cdef inline int int_(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     if cpu.eflags & FLAG_VM and cpu.eflags & FLAG_IOPL != FLAG_IOPL:
         return raise_at(cpu, insn, result, carries, carry, EXCEPTION_GP)
-    return software_interrupt(cpu, insn, result, carries, carry, insn.immediate)
+    return software_interrupt(cpu, insn, result, carries, carry, insn.immediate, False)
 
 
 cdef inline int int3(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    return software_interrupt(cpu, insn, result, carries, carry, 3)
+    return software_interrupt(cpu, insn, result, carries, carry, 3, False)
 
 
 cdef inline int int1(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
-    return software_interrupt(cpu, insn, result, carries, carry, 1)
+    return software_interrupt(cpu, insn, result, carries, carry, 1, True)
 
 
 cdef inline int into(CPU* cpu, Insn* insn, int64_t result, uint32_t carries, uint32_t carry, int v) noexcept nogil:
     if overflow(carries, carry):
-        return software_interrupt(cpu, insn, result, carries, carry, 4)
+        return software_interrupt(cpu, insn, result, carries, carry, 4, False)
     return follow_fallthrough(cpu, insn, result, carries, carry)
 
 
