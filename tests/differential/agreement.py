@@ -173,7 +173,7 @@ class Comparison:
             if self.mode == "flat32" and core.registers[EFLAGS] & _VM:
                 return Verdict(reasons=(*reasons, "virtual-8086 mode"))
             if parts or core.registers[EFLAGS] ^ peer.registers[EFLAGS]:
-                self.peer.adopt(core.registers, self.core.ram)
+                self.peer.adopt(core, self.core.ram)
         else:
             return Verdict(reasons=(*reasons, "too long"))
         if block_outcome.stop is Stop.LIMIT:

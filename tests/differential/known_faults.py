@@ -241,7 +241,7 @@ def _second_part_beyond_64k(step: Step) -> bool:
     name = mnemonic(step.mode, step.code).rpartition(" ")[2]
     if name.startswith("retf") and step.mode == "real":
         return step.before[ESP] & 0xFFFF > 0x1_0000 - 8
-    wide_address = (step.mode == "flat32") ^ has_prefix(step.code, b"\x67")
+    wide_address = (step.mode != "real") ^ has_prefix(step.code, b"\x67")
     return (
         _IN_TWO_PARTS.fullmatch(name) is not None
         and not wide_address

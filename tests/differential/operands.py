@@ -73,7 +73,8 @@ def _bit_string_offset(
 
 def accesses(mode: Mode, code: bytes, registers: tuple[int, ...]) -> list[Access]:
     """The accesses to the memory operands of one instruction, of a repeated one its first."""
-    decoder = _DECODERS[mode]
+    narrow = mode == "paged" and not registers[hidden(CS) + 2] & 0x4000
+    decoder = _DECODERS["real" if narrow else mode]
     # Capstone does not decode REP before some instructions that ignore it, or sees other operands.
     plain = code.lstrip(b"\xf0\xf2\xf3")
     candidates = [code, plain, without(code, b"\xf2"), without(code, b"\xf3")]

@@ -1,13 +1,14 @@
 """Where Unicorn 2.1.4 is wrong in paged mode: each with the section of the SDM that proves it.
 
 As in known_faults.py. What Unicorn does not look at is looked at here, by the hidden registers.
+Calls, returns and task switches have a list of their own, in paged_transfer_faults.py.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from tests.differential.disassembly import PREFIXES, length, mnemonic, opcode
+from tests.differential.disassembly import length, opcode
 from tests.differential.known_faults import KnownFault, Step
 from tests.differential.layout import (
     CR2_AT,
@@ -19,89 +20,46 @@ from tests.differential.layout import (
     EIP,
     ESI,
     ESP,
-    GDT,
-    LDT,
     PAGED_REGISTERS,
-    SEGMENTS,
     SS,
-    TR,
-    hidden,
 )
 from tests.differential.operands import Access, accesses
 from tests.differential.outcome import Stop
-from tests.differential.paging import ACCESSED, DIRTY, PAGE_TABLES, USER, physical, read_linear
-from tests.differential.protection import Hidden, holds
+from tests.differential.paged_step import (
+    GP,
+    PF,
+    SS_FAULT,
+    WRITE,
+    below_stack,
+    only_marks_differ,
+    part_of,
+    plain_mnemonic,
+    same_end,
+    took,
+    took_without_selector,
+    without_prefixes,
+)
+from tests.differential.paged_transfer_faults import TRANSFER_FAULTS, TRANSFER_RESULTS
+from tests.differential.paging import physical, read_linear
+from tests.differential.protection import holds
 
-_TS, _NP, _SS, _GP, _PF = 10, 11, 12, 13, 14
 _PORT_OPCODES = {*range(0x6C, 0x70), *range(0xE4, 0xE8), *range(0xEC, 0xF0)}
-_WRITE = 2
 _RF = 1 << 16
-_FAR = ("ljmp", "lcall", "call", "jmp", "retf", "iret")
+#: The most that ENTER pushes.
+_ENTER_FRAME = 4 * 32
 #: Of CR0, the bits that there are.
 _CR0_BITS = 0xE005_003F
 
 
-def part_of(registers: tuple[int, ...], segment: int) -> Hidden:
-    """The hidden part of a segment register."""
-    at = hidden(segment)
-    return Hidden(*registers[at : at + 3])
-
-
-def _without_prefixes(step: Step) -> bytes:
-    """From the opcode on; three bytes at least, zeros where the code ends before."""
-    return step.code.lstrip(bytes(PREFIXES)).ljust(3, b"\0")
-
-
-def _took(step: Step, *vectors: int) -> bool:
-    """Whether the core took one of these exceptions here, and Unicorn not the same."""
-    core, peer = step.core, step.peer
-    return (
-        core.stop is Stop.EXCEPTION
-        and core.vector in vectors
-        and core.registers[EIP] == step.before[EIP]
-        and (core.vector, core.error, core.registers[EIP])
-        != (peer.vector, peer.error, peer.registers[EIP])
-    )
-
-
-def _took_without_selector(step: Step, *vectors: int) -> bool:
-    return step.core.error == 0 and _took(step, *vectors)
-
-
-def _same_end(step: Step) -> bool:
-    """Whether both took the same exception at the same place."""
-    core, peer = step.core, step.peer
-    return (
-        core.stop is peer.stop is Stop.EXCEPTION
-        and core.vector == peer.vector
-        and core.registers[EIP] == peer.registers[EIP]
-    )
-
-
-def only_marks_differ(step: Step, *, dirty: bool = False) -> bool:
-    """Whether all of memory that differs is accessed and dirty bits of page tables.
-
-    With `dirty` the core may have marked pages as written to that Unicorn has not.
-    """
-    marks = ACCESSED | DIRTY
-    return all(
-        place in PAGE_TABLES
-        and place % 4 == 0
-        and not change & ~marks
-        and (dirty or not change & int(step.ram[place]) & DIRTY)
-        for place, change in zip(step.places, step.changes, strict=True)
-    )
-
-
 def _breaks(step: Step, access: Access) -> bool:
     part = part_of(step.before, access.segment)
-    same = (access.segment == SS) == (step.core.vector == _SS)
+    same = (access.segment == SS) == (step.core.vector == SS_FAULT)
     return same and not holds(part, access.offset, access.size, write=access.written)
 
 
 def _segment_unchecked(step: Step) -> bool:
     """Of a repeated instruction any iteration: the registers are as the one before left them."""
-    if not _took_without_selector(step, _GP, _SS):
+    if not took_without_selector(step, GP, SS_FAULT):
         return False
     states = [step.before, step.core.registers]
     for distance in (1, 2, 4, -1, -2, -4):
@@ -118,14 +76,14 @@ def _segment_unchecked(step: Step) -> bool:
 
 def _stack_unchecked(step: Step) -> bool:
     """ENTER pushes EBP, up to 30 frame pointers that it reads below EBP, and its own."""
-    name = mnemonic(step.mode, step.code).rpartition(" ")[2]
-    if not _took_without_selector(step, _SS) or not name.startswith(
+    name = plain_mnemonic(step)
+    if not took_without_selector(step, SS_FAULT) or not name.startswith(
         ("push", "pop", "call", "lcall", "ret", "iret", "enter", "leave")
     ):
         return False
     part = part_of(step.before, SS)
     mask = 0xFFFF_FFFF if part.access & 0x4000 else 0xFFFF
-    released = int.from_bytes(_without_prefixes(step)[1:3], "little")
+    released = int.from_bytes(without_prefixes(step)[1:3], "little")
     return any(
         not holds(part, step.before[pointer] + distance & mask, size, write=True)
         for pointer in (ESP, EBP)
@@ -136,7 +94,7 @@ def _stack_unchecked(step: Step) -> bool:
 
 def _fetch_unchecked(step: Step) -> bool:
     """The part of the instruction that is there may not be enough to tell its length."""
-    if step.core.error or step.core.vector != _GP or step.core.stop is not Stop.EXCEPTION:
+    if step.core.error or step.core.vector != GP or step.core.stop is not Stop.EXCEPTION:
         return False
     here = step.core.registers[EIP] == step.before[EIP]
     last = step.before[EIP] + length(step.mode, step.code) - 1
@@ -145,7 +103,7 @@ def _fetch_unchecked(step: Step) -> bool:
 
 def _target_unchecked(step: Step) -> bool:
     target = step.peer.registers
-    return _took_without_selector(step, _GP) and target[EIP] > part_of(target, CS).limit
+    return took_without_selector(step, GP) and target[EIP] > part_of(target, CS).limit
 
 
 def _port_unchecked(step: Step) -> bool:
@@ -153,7 +111,7 @@ def _port_unchecked(step: Step) -> bool:
     level, allowed = step.before[CS] & 3, step.before[EFLAGS] >> 12 & 3
     if first is None or first not in _PORT_OPCODES or level <= allowed:
         return False
-    if not _took_without_selector(step, _GP):
+    if not took_without_selector(step, GP):
         return False
     port = second if first in range(0xE4, 0xE8) else step.before[EDX] & 0xFFFF
     assert port is not None
@@ -168,12 +126,12 @@ def _port_unchecked(step: Step) -> bool:
 
 
 def _signed_release(step: Step) -> bool:
-    plain = _without_prefixes(step)
+    plain = without_prefixes(step)
     return plain[0] in (0xC2, 0xCA) and plain[2] >= 0x80
 
 
 def _reserved_control_bits(step: Step) -> bool:
-    plain = _without_prefixes(step)
+    plain = without_prefixes(step)
     at = PAGED_REGISTERS.index("cr0")
     changed = step.core.registers[at] ^ step.peer.registers[at]
     return plain[:2] == b"\x0f\x22" and step.differing == ("cr0",) and not changed & _CR0_BITS
@@ -184,7 +142,7 @@ def _fetched_ahead(step: Step) -> bool:
     start = part_of(step.before, CS).base + step.before[EIP]
     last = start + length(step.mode, step.code) - 1
     return (
-        step.peer.vector == _PF
+        step.peer.vector == PF
         and step.peer.registers[EIP] == step.before[EIP]
         and step.peer.registers[CR2_AT] == (start | 0xFFF) + 1 & 0xFFFF_FFFF
         and last >> 12 == start >> 12
@@ -193,23 +151,23 @@ def _fetched_ahead(step: Step) -> bool:
 
 def _read_before_write(step: Step) -> bool:
     return (
-        _same_end(step)
-        and step.core.vector == _PF
+        same_end(step)
+        and step.core.vector == PF
         and {"error", "memory"}.issuperset(step.differing)
-        and step.core.error | _WRITE == step.peer.error | _WRITE
+        and step.core.error | WRITE == step.peer.error | WRITE
         and only_marks_differ(step)
         and any(access.written for access in accesses(step.mode, step.code, step.before))
     )
 
 
 def _marked_before_fault(step: Step) -> bool:
-    return _same_end(step) and step.differing == ("memory",) and only_marks_differ(step)
+    return same_end(step) and step.differing == ("memory",) and only_marks_differ(step)
 
 
 def _flags_before_fault(step: Step) -> bool:
     return (
-        _same_end(step)
-        and step.core.vector == _PF
+        same_end(step)
+        and step.core.vector == PF
         and "eflags" in step.differing
         and {"eflags", "error", "memory"}.issuperset(step.differing)
         and only_marks_differ(step)
@@ -218,10 +176,10 @@ def _flags_before_fault(step: Step) -> bool:
 
 
 def _two_strings(step: Step) -> bool:
-    name = mnemonic(step.mode, step.code).rpartition(" ")[2]
+    name = plain_mnemonic(step)
     return (
         name.startswith("cmps")
-        and _same_end(step)
+        and same_end(step)
         and {"cr2", "error", "memory"}.issuperset(step.differing)
         and only_marks_differ(step)
     )
@@ -229,113 +187,60 @@ def _two_strings(step: Step) -> bool:
 
 def _enter_looks_ahead(step: Step) -> bool:
     """Beside which it may write too much of EBP, as known_faults.py has it."""
-    if mnemonic(step.mode, step.code).rpartition(" ")[2] != "enter":
+    if plain_mnemonic(step) != "enter":
         return False
     half = (step.core.registers[EBP] ^ step.peer.registers[EBP]) & 0xFFFF == 0
     marks = {"memory", "cr2", "error", *(("ebp",) if half else ())}.issuperset(step.differing)
-    return (marks and only_marks_differ(step, dirty=True)) or _took(step, _PF)
+    pushed = below_stack(step, _ENTER_FRAME)
+    return (marks and only_marks_differ(step, dirty=True, beside=pushed)) or took(step, PF)
 
 
-def _supervisor_stack(step: Step) -> bool:
-    """Of far calls and returns at level 3."""
-    name = mnemonic(step.mode, step.code).rpartition(" ")[2]
+def _half_a_table_register(step: Step) -> bool:
+    """SGDT and SIDT whose limit is stored already: 2 bytes."""
+    stored = {
+        physical(step.ram, step.before, part_of(step.before, access.segment).base + at)
+        for access in accesses(step.mode, step.code, step.before)
+        for at in (access.offset, access.offset + 1)
+    }
     return (
-        name.startswith(("call", "lcall", "ret", "iret"))
-        and step.before[CS] & 3 == 3
-        and _took(step, _PF)
-        and bool(step.core.error & USER)
+        plain_mnemonic(step) in ("sgdt", "sidt")
+        and same_end(step)
+        and step.core.vector == PF
+        and step.differing == ("memory",)
+        and only_marks_differ(step, beside=stored)
     )
 
 
 def _invalid_cr0(step: Step) -> bool:
-    plain = _without_prefixes(step)
+    plain = without_prefixes(step)
     to_cr0 = plain[:2] == b"\x0f\x22" and not plain[2] >> 3 & 7
-    return to_cr0 and _took_without_selector(step, _GP)
-
-
-def _unmarked(step: Step) -> bool:
-    """Of far transfers and task switches: the accessed bit is bit 0 of the sixth byte."""
-    names = {f"{segment}_access" for segment in SEGMENTS}
-    far = mnemonic(step.mode, step.code).rpartition(" ")[2].startswith(_FAR)
-    if not far or not {"memory", *names}.issuperset(step.differing):
-        return False
-    core, peer = step.core.registers, step.peer.registers
-    parts = (PAGED_REGISTERS.index(name) for name in step.differing if name in names)
-    return all(core[part] == peer[part] | 1 for part in parts) and all(
-        change == 1 and place % 8 == 5 and bool(step.ram[place] & 1)
-        for place, change in zip(step.places, step.changes, strict=True)
-    )
-
-
-def _fault_in_task(step: Step) -> bool:
-    return (
-        step.core.registers[TR] != step.before[TR]
-        and step.core.stop is step.peer.stop is Stop.EXCEPTION
-        and step.core.vector == step.peer.vector
-        and step.differing == ("eip",)
-        and step.peer.registers[EIP] == step.before[EIP]
-    )
-
-
-def _conforming_in_task(step: Step) -> bool:
-    """The new CS is loaded by the core, and refused by Unicorn with its selector."""
-    core, peer = step.core, step.peer
-    selector, access = core.registers[CS], core.registers[hidden(CS) + 2]
-    refused = peer.vector == _TS and peer.error == selector & 0xFFFC
-    entry = (LDT if selector & 4 else GDT) + (selector & 0xFFF8)
-    if access < 0:
-        access = int(step.ram[entry + 5])
-    return core.registers[TR] != step.before[TR] and refused and access & 0x1C == 0x1C
-
-
-def _absent_behind_gate(step: Step) -> bool:
-    name = mnemonic(step.mode, step.code).rpartition(" ")[2]
-    same = step.core.error == step.peer.error and step.peer.vector == _GP
-    return name.startswith(("jmp", "ljmp")) and same and step.core_took(_NP)
-
-
-def _wide_gate(step: Step) -> bool:
-    name = mnemonic(step.mode, step.code).rpartition(" ")[2]
-    core, peer = step.core.registers[EIP], step.peer.registers[EIP]
-    return name.startswith(_FAR) and core == peer & 0xFFFF and "eip" in step.differing
+    return to_cr0 and took_without_selector(step, GP)
 
 
 def _pushed_upwards(step: Step) -> bool:
     """What was pushed before the fault lies below the stack pointer."""
-    name = mnemonic(step.mode, step.code).rpartition(" ")[2]
-    if not name.startswith("pusha") or not _same_end(step):
+    name = plain_mnemonic(step)
+    if not name.startswith("pusha") or not same_end(step):
         return False
-    part, esp = part_of(step.before, SS), step.before[ESP]
-    mask = 0xFFFF_FFFF if part.access & 0x4000 else 0xFFFF
-    below = {
-        physical(step.ram, step.before, part.base + (esp - distance & mask))
-        for distance in range(1, 33)
-    }
-    return {"cr2", "error", "memory"}.issuperset(step.differing) and all(
-        place in below or place in PAGE_TABLES for place in step.places
+    return {"cr2", "error", "memory"}.issuperset(step.differing) and only_marks_differ(
+        step, dirty=True, beside=below_stack(step, 32)
     )
 
 
-def _null_task(step: Step) -> bool:
-    plain = _without_prefixes(step)
-    loads_task = plain[:2] == b"\x0f\x00" and plain[2] >> 3 & 7 == 3
-    return loads_task and _took_without_selector(step, _GP) and step.peer.registers[TR] & ~3 == 0
-
-
 def _reserved_cr4(step: Step) -> bool:
-    plain = _without_prefixes(step)
+    plain = without_prefixes(step)
     to_cr4 = plain[:2] == b"\x0f\x22" and plain[2] >> 3 & 7 == 4
-    return to_cr4 and _took_without_selector(step, _GP)
+    return to_cr4 and took_without_selector(step, GP)
 
 
 def _adjusted_in_vain(step: Step) -> bool:
     """It stores the destination again: that marks the page, or faults."""
-    plain = _without_prefixes(step)
+    plain = without_prefixes(step)
     if plain[:1] != b"\x63":
         return False
-    faulted = step.peer.vector in (_PF,) and step.peer.registers[EIP] == step.before[EIP]
+    faulted = step.peer.vector in (PF,) and step.peer.registers[EIP] == step.before[EIP]
     return (step.differing == ("memory",) and only_marks_differ(step)) or (
-        faulted and step.core.stop is Stop.LIMIT and bool(step.peer.error & _WRITE)
+        faulted and step.core.stop is Stop.LIMIT and bool(step.peer.error & WRITE)
     )
 
 
@@ -383,16 +288,6 @@ PAGED_FAULTS: Final = (
         _fetched_ahead,
     ),
     KnownFault(
-        "far calls and returns use the stack with a supervisor's rights",
-        "SDM vol. 3, 4.6: what an instruction accesses at level 3 is accessed as a user",
-        _supervisor_stack,
-    ),
-    KnownFault(
-        "LTR takes a null selector",
-        "SDM vol. 2, LTR: #GP(0) if the source is a null selector",
-        _null_task,
-    ),
-    KnownFault(
         "CR4 takes reserved bits",
         "SDM vol. 2, MOV to and from control registers: #GP(0) for a reserved bit of CR4",
         _reserved_cr4,
@@ -401,31 +296,6 @@ PAGED_FAULTS: Final = (
         "CR0 takes what does not go together",
         "SDM vol. 2, MOV to and from control registers: #GP(0) for PG without PE, NW without CD",
         _invalid_cr0,
-    ),
-    KnownFault(
-        "segments are not marked as accessed by far transfers and task switches",
-        "SDM vol. 3, 3.4.5.1: the bit is set whenever the selector is loaded",
-        _unmarked,
-    ),
-    KnownFault(
-        "a fault in the new task returns to the old one's address",
-        "SDM vol. 3, 7.3: the switch is completed before the exception is generated",
-        _fault_in_task,
-    ),
-    KnownFault(
-        "a task may not begin in conforming code of an inner level",
-        "SDM vol. 3, 7.3, table 7-1: only of nonconforming code must DPL and RPL be equal",
-        _conforming_in_task,
-    ),
-    KnownFault(
-        "a jump through a gate to code that is not present is a protection fault",
-        "SDM vol. 2, JMP, Operation: #NP of the code segment's selector",
-        _absent_behind_gate,
-    ),
-    KnownFault(
-        "16-bit call gates have offsets of 32 bits",
-        "SDM vol. 2, CALL, Operation: of a 16-bit gate the instruction pointer is IP",
-        _wide_gate,
     ),
     KnownFault(
         "flags change though the store faults",
@@ -447,6 +317,12 @@ PAGED_FAULTS: Final = (
         "SDM vol. 2, ENTER: #PF if a write by the final stack pointer would cause one",
         _enter_looks_ahead,
     ),
+    KnownFault(
+        "SGDT and SIDT store one part though the other faults",
+        "SDM vol. 3, 6.5: a fault leaves the state as it was before the instruction",
+        _half_a_table_register,
+    ),
+    *TRANSFER_FAULTS,
 )
 
 #: Where the manual leaves a result open: each with the section that says so.
@@ -466,6 +342,7 @@ PAGED_RESULTS: Final = (
         "SDM vol. 3, 4.8: entries are marked as they are used, in whatever order",
         _marked_before_fault,
     ),
+    *TRANSFER_RESULTS,
 )
 
 

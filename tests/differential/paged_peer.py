@@ -203,7 +203,8 @@ class PagedPeer(Peer):
         """Whether this is a page fault at the instruction to come."""
         registers = outcome.registers
         linear = registers[hidden(CS)] + registers[EIP] & 0xFFFF_FFFF
-        fetched = registers[CR2_AT] in (linear, (linear | 0xFFF) + 1 & 0xFFFF_FFFF)
+        # Unicorn's has more bits where the base of CS takes it beyond 4 GiB.
+        fetched = registers[CR2_AT] & 0xFFFF_FFFF in (linear, (linear | 0xFFF) + 1 & 0xFFFF_FFFF)
         return outcome.vector == _PF and fetched and not self._state.error()[1]
 
     def run(self, limit: int) -> Outcome:

@@ -24,7 +24,7 @@ def explain(step: Step) -> str | None:
     states = step.before, step.core.registers, step.peer.registers
     if any(registers[EFLAGS] & _VM for registers in states):
         return "virtual-8086 mode"
-    if not step.before[CR0_AT] & 1:
+    if not all(registers[CR0_AT] & 1 for registers in states):
         return "protected mode was left"
     if not step.before[CR0_AT] & _EM and opcode(step.code)[0] in range(0xD8, 0xE0):
         return "only Unicorn has a coprocessor"

@@ -98,10 +98,11 @@ class Peer:
         self._outputs.clear()
         self._enter(case.registers)
 
-    def adopt(self, registers: tuple[int, ...], ram: NDArray[np.uint8]) -> None:
-        """Go on from another state than the one reached."""
+    def adopt(self, outcome: Outcome, ram: NDArray[np.uint8]) -> None:
+        """Go on from where another has arrived."""
         self.ram[:] = ram
-        self._enter(registers)
+        self._outputs[:] = outcome.outputs
+        self._enter(outcome.registers)
 
     def run(self, limit: int) -> Outcome:
         """Run to the end of the case, or for `limit` instructions."""

@@ -9,8 +9,19 @@ import numpy as np
 
 from tests.differential.agreement import Comparison, Difference
 from tests.differential.case import Case, background, default_registers
-from tests.differential.disassembly import PREFIXES, length
-from tests.differential.layout import EIP, RAM
+from tests.differential.disassembly import PREFIXES, Mode, length
+from tests.differential.layout import (
+    CR0_AT,
+    CS,
+    EFLAGS,
+    EIP,
+    GENERAL,
+    PAGED_REGISTERS,
+    RAM,
+    REGISTERS,
+    SS,
+    hidden,
+)
 
 
 def shrink(case: Case, still_fails: Callable[[Case], bool]) -> Case:
@@ -56,16 +67,37 @@ def _fewer_prefixes(case: Case) -> Iterator[Case]:
 
 
 def _simpler_registers(case: Case) -> Iterator[Case]:
-    """With a register at its default, or with fewer bits."""
-    for number, default in enumerate(default_registers(case.mode)):
-        value = case.registers[number]
-        if value == default:
+    """With registers at their defaults, or with fewer bits."""
+    defaults = default_registers(case.mode)
+    for numbers in _units(case.mode):
+        simpler = {number: defaults[number] for number in numbers}
+        if all(case.registers[number] == value for number, value in simpler.items()):
             continue
-        for simpler in (default, value & 0xFFFF, value & 0xFF):
-            if simpler == default or simpler < value:
-                registers = list(case.registers)
-                registers[number] = simpler
-                yield replace(case, registers=tuple(registers))
+        yield _changed(case, simpler)
+        if len(numbers) == 1:
+            value = case.registers[numbers[0]]
+            for mask in (0xFFFF, 0xFF):
+                if value & mask < value:
+                    yield _changed(case, {numbers[0]: value & mask})
+
+
+def _units(mode: Mode) -> Iterator[tuple[int, ...]]:
+    """Registers that make no sense apart: a segment's parts, and CS and SS for their level."""
+    if mode != "paged":
+        yield from ((number,) for number in range(len(REGISTERS)))
+        return
+    parts = {at: (at, *range(hidden(at), hidden(at) + 3)) for at in range(len(GENERAL), EIP)}
+    yield from ((number,) for number in range(len(GENERAL)))
+    yield (*parts.pop(CS), *parts.pop(SS))
+    yield from parts.values()
+    yield from ((number,) for number in (EIP, EFLAGS, *range(CR0_AT, len(PAGED_REGISTERS))))
+
+
+def _changed(case: Case, values: dict[int, int]) -> Case:
+    registers = list(case.registers)
+    for number, value in values.items():
+        registers[number] = value
+    return replace(case, registers=tuple(registers))
 
 
 def minimal(comparison: Comparison, difference: Difference) -> Difference:

@@ -82,10 +82,44 @@ PAGED_EXAMPLES = {
     "16-bit call gates have offsets of 32 bits": case(
         "paged", "9a000000005800", memory={0xE1058: "408008000084ffff"}
     ),
+    "a call beyond the limit of its target pushes first, and names the segment": case(
+        "paged", "9a7a1a0200e000", memory={0xE10E5: "9c00"}
+    ),
+    "a near call pushes before it looks at the limit": level3(
+        "ffd6", memory=ABSENT, esp=0x9_0C68, esi=0x5_1665, cs_limit=0x2_FFFF
+    ),
+    "a call through a gate to conforming code changes the privilege level": level3(
+        "9a00000000d000", memory={0xE10D0: "0080580000ec"}
+    ),
+    "a task whose stack segment is not present raises #NP": case(
+        "paged", "9a00000000f000", memory={0xE284C: "3b", 0xE2850: "8b"}
+    ),
+    "a null selector stays as it is in a return to an outer level": case(
+        "paged",
+        "cb",
+        memory={0x4_0000: "001002003b0000000080050043000000"},
+        esp=0x4_0000,
+        fs=2,
+        fs_limit=0,
+        fs_access=0,
+    ),
+    "the parameters of a call gate are copied in any order": case(
+        "paged",
+        "9a00000000b800",
+        memory=ABSENT | {0xD1244: "00000000"},
+        esp=0x9_0FF8,
+        cs=0x2A,
+        cs_access=0xC0DB,
+        ss=0x32,
+        ss_access=0xC0D3,
+    ),
     "flags change though the store faults": level3("c1904451460001", memory={0xD0004: "45200d00"}),
     "PUSHA begins with EDI": level3("60", memory=ABSENT, esp=0x9_1000),
     "ARPL stores what it leaves as it is": case("paged", "6318", eax=0x3_0000),
     "ENTER does not look at the final stack pointer": level3("c80000ff", esp=0xC4_CCCC),
+    "SGDT and SIDT store one part though the other faults": case(
+        "paged", "0f0103", memory=ABSENT, ebx=0x8_FFFE
+    ),
     "a read and write faults as either": case("paged", "ff00", memory=ABSENT, eax=0x9_0000),
     "the strings that CMPS compares are read in either order": case(
         "paged", "a7", memory=ABSENT | {0xD1244: "00000000"}, esi=0x9_0000, edi=0x9_1000
