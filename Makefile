@@ -94,7 +94,7 @@ fuzz: build
 
 # PYTHONSAFEPATH: the sanitized core is imported, and not the one in this folder.
 fuzz-sanitized: build
-	$(BIN)/python -m pip install --quiet 'setuptools>=68' 'Cython>=3.1,<4'
+	$(BIN)/python -m pip install --quiet 'setuptools>=77' 'Cython>=3.1,<4'
 	X86CORE_SANITIZE=address,undefined $(BIN)/python setup.py --quiet build \
 	    --build-base $(SANITIZED) --build-lib $(SANITIZED)/lib
 	PYTHONSAFEPATH=1 PYTHONPATH=$(SANITIZED)/lib:. LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
