@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
 from simpy import Environment
-from simpy.events import Event, Timeout
+from simpy.events import NORMAL, Event
 
 #: A process of SimPy, or a part of one that another goes through by `yield from`.
 Process: TypeAlias = Generator[Event, Any, None]
@@ -27,5 +27,19 @@ class Clock(Environment):
 
     def call_at(self, time: int, function: Callable[[Event], None]) -> None:
         """Call a function at a time, or now if that is past, with an event that means nothing."""
-        delay = time - self._now
-        Timeout(self, delay if delay > 0 else 0).callbacks.append(function)
+        now = self._now
+        Delay(self, time - now if time > now else 0).callbacks.append(function)
+
+
+class Delay(Event):
+    """SimPy's Timeout, of whole ns that are not negative and without a value: half as dear.
+
+    A large host makes millions of them for a second of its time.
+    """
+
+    _ok = True
+    _value = None
+
+    def __init__(self, clock: Clock, nanoseconds: int) -> None:
+        self.callbacks = []
+        clock.schedule(self, NORMAL, nanoseconds)

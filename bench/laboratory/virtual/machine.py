@@ -55,6 +55,7 @@ class GuestMachine:
         self.protects = policy.mwait in _PROTECTING
         self.sliced = policy.mwait == "timer"
         self.scans = policy.mwait == "scan"
+        self.mwaits = not policy.idle_by_hlt
         self.lost = 0
         self.waiting: dict[VCPUThread, None] = {}
         self._policy = policy

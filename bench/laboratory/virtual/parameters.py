@@ -18,7 +18,14 @@ HOST_PARAMETERS: Final = (
     ),
     Parameter("host_load", 0.0, 0.0, 0.99, "", "share of every core that other processes want"),
     Parameter("host_timer_us", 50.0, 1.0, 1e6, "us", "how long the policy timer sleeps at a time"),
-    Parameter("host_quantum_ns", 2000, 100, 10_000_000, "ns", "a vCPU is executed ahead so far"),
+    Parameter(
+        "host_quantum_ns",
+        2000,
+        100,
+        10_000_000,
+        "ns",
+        "a vCPU is executed ahead so far; tenfold when it computes",
+    ),
 )
 
 

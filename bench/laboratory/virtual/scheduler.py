@@ -15,9 +15,9 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Final
 
-from simpy.events import Event, Timeout
+from simpy.events import Event
 
-from bench.laboratory.virtual.clock import Clock, Process
+from bench.laboratory.virtual.clock import Clock, Delay, Process
 from bench.laboratory.virtual.costs import Nanoseconds
 
 #: No core.
@@ -217,7 +217,7 @@ class HostThread:
         nanoseconds += self.lag_ns
         self.lag_ns = 0
         if nanoseconds:
-            yield Timeout(self.clock, nanoseconds)
+            yield Delay(self.clock, nanoseconds)
 
     def compute(self, nanoseconds: int) -> Process:
         """Compute for so long in all, wherever others come in between."""
@@ -256,13 +256,17 @@ class HostThread:
         """Leave the core until `wake`, or until a timer of the host's has woken it. It must not
         lag.
         """
+        yield self.fall_asleep(until)
+        self.lag_ns = self.start_ns
+
+    def fall_asleep(self, until: int | None) -> Event:
+        """The same up to the wait, which is for this event."""
         granted = self.granted = Event(self.clock)
         self.asleep = True
         self.host.release(self, ready=False)
         if until is not None:
             self.clock.call_at(until, partial(self._due, granted))
-        yield granted
-        self.lag_ns = self.start_ns
+        return granted
 
     def _begin(self) -> Process:
         self.host.enqueue(self)

@@ -1,9 +1,10 @@
 """The host thread of a vCPU: into the guest, and what every exit costs.
 
 The guest's code is real, and so is its monitor. A turn in the guest is executed at once when it
-begins, for as many instructions as the quantum has ns, and then its time passes. It ends before
-each instruction that may wake another vCPU, so that such a store or interrupt happens in the order
-of the model's time; other stores may be seen by other vCPUs up to a quantum early.
+begins, for as many instructions as the quantum has ns, or ten quanta when the turn before computed
+without an exit, and then its time passes. It ends before each instruction that may wake another
+vCPU, so that such a store or interrupt happens in the order of the model's time; other stores may
+be seen by other vCPUs as much too early.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from simpy.events import Timeout
-
 from bench.laboratory.parameter import LaboratoryError
-from bench.laboratory.virtual.clock import Process
+from bench.laboratory.virtual.clock import Delay, Process
 from bench.laboratory.virtual.scheduler import Host, HostThread
 from x86core import (
     EXIT_IDLE,
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
 
 #: A port or address without a device reads as ones.
 _NOTHING_THERE: Final = 0xFFFF_FFFF
+
+#: Who has computed for a quantum without an exit is executed ahead by so many.
+_COMPUTING: Final = 10
 
 #: Makes the wait of a vCPU in MWAIT, or in HLT, pass.
 Wait: TypeAlias = Callable[["VCPUThread"], Process]
@@ -91,6 +93,7 @@ class VCPUThread(HostThread):
         clock, host, run = self.clock, self.host, self.vcpu.run
         is_protected = machine.memory.is_protected
         may_wake = False
+        far, furthest = instructions, _COMPUTING * instructions
         while not machine.ended:
             if host.ready and host.is_over(self):
                 yield from self.preempted_in_guest()
@@ -98,14 +101,26 @@ class VCPUThread(HostThread):
                 yield from self.attend()
             now = clock.now
             vcpu.time = now + self.lag_ns
-            reason = run(instructions)
+            reason = run(far)
             lag = vcpu.time - now
+            far = furthest if reason == EXIT_LIMIT else instructions
             if may_wake:
                 may_wake = False
                 lag += machine.wake_runnable(self)
             if reason == EXIT_IDLE:
                 self.lag_ns = lag
-                yield from self._idle()
+                waiting = vcpu.waiting
+                machine.waiting[self] = None
+                if waiting == "mwait":
+                    yield from self._mwait(self)
+                elif waiting == "hlt":
+                    yield from self._hlt(self)
+                else:
+                    yield from self.spend(0)
+                    if not vcpu.runnable:
+                        yield from self.sleep()
+                del machine.waiting[self]
+                self.lag_ns += machine.scan(self)
                 continue
             if reason == EXIT_INTR:
                 self.lag_ns = lag
@@ -113,17 +128,17 @@ class VCPUThread(HostThread):
             self._turning = False
             self.lag_ns = 0
             if reason == EXIT_STORE:
-                # The store is made by the next run, at its very time.
-                may_wake = True
+                # The store is made by the next run, at its very time. It wakes nobody from HLT.
+                may_wake = machine.mwaits
                 if machine.protects and is_protected(vcpu.mmio_address):
                     lag += costs.write_fault
-                yield Timeout(clock, lag)
+                yield Delay(clock, lag)
             elif reason == EXIT_IPI:
                 may_wake = True
                 self.exits["EXIT_IPI"] += 1
-                yield Timeout(clock, lag + costs.ipi + machine.scan(self))
+                yield Delay(clock, lag + costs.ipi + machine.scan(self))
             else:
-                yield Timeout(clock, lag)
+                yield Delay(clock, lag)
                 if reason != EXIT_LIMIT:
                     yield from self._device(reason)
 
@@ -162,20 +177,6 @@ class VCPUThread(HostThread):
         """Somebody wants it to `attend`, on whatever it is."""
         self.attention = True
         self.poke()
-
-    def _idle(self) -> Process:
-        waiting = self.vcpu.waiting
-        self.machine.waiting[self] = None
-        if waiting == "mwait":
-            yield from self._mwait(self)
-        elif waiting == "hlt":
-            yield from self._hlt(self)
-        else:
-            yield from self.spend(0)
-            if not self.vcpu.runnable:
-                yield from self.sleep()
-        del self.machine.waiting[self]
-        self.lag_ns += self.machine.scan(self)
 
     def _device(self, reason: int) -> Process:
         """A port or address: there are no devices but the exit port."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from simpy.events import Timeout
-
-from bench.laboratory.virtual.clock import Process
+from bench.laboratory.virtual.clock import Delay, Process
 
 if TYPE_CHECKING:
     from bench.laboratory.virtual.vcpu_thread import VCPUThread, Wait
@@ -69,18 +67,16 @@ def mwait_sleep(thread: VCPUThread) -> Process:
     thread.exits["EXIT_MWAIT"] += 1
     arm = costs.arm if thread.machine.arms else costs.exit
     if thread.machine.work.wanted(thread):
-        yield from _work(thread, arm)
-        return
-    yield from _block(thread, arm + costs.exit)
+        return _work(thread, arm)
+    return _block(thread, arm + costs.exit)
 
 
 def mwait_adaptive(thread: VCPUThread) -> Process:
     """Poll for the window, then sleep until the write fault."""
     thread.exits["EXIT_MWAIT"] += 1
     if thread.machine.work.wanted(thread):
-        yield from _work(thread, thread.costs.arm)
-        return
-    yield from _poll_and_block(thread, thread.costs.arm + thread.costs.exit)
+        return _work(thread, thread.costs.arm)
+    return _poll_and_block(thread, thread.costs.arm + thread.costs.exit)
 
 
 def hlt_block(thread: VCPUThread) -> Process:
@@ -177,12 +173,13 @@ def _leap(thread: VCPUThread, turn_ns: int) -> Process:
 
 def _halt(thread: VCPUThread, *, polls: bool) -> Process:
     thread.exits["EXIT_HLT"] += 1
-    if thread.machine.work.wanted(thread):
-        yield from _work_while_halted(thread)
-    if polls:
-        yield from _poll_and_block(thread, thread.costs.exit)
-    else:
-        yield from _block(thread, thread.costs.exit)
+    wait = (_poll_and_block if polls else _block)(thread, thread.costs.exit)
+    return _work_and_wait(thread, wait) if thread.machine.work.wanted(thread) else wait
+
+
+def _work_and_wait(thread: VCPUThread, wait: Process) -> Process:
+    yield from _work_while_halted(thread)
+    yield from wait
 
 
 def _block(thread: VCPUThread, cost: int) -> Process:
@@ -193,12 +190,13 @@ def _block(thread: VCPUThread, cost: int) -> Process:
         cost += costs.timer
         thread.programmed = deadline
     lag, thread.lag_ns = thread.lag_ns, 0
-    yield Timeout(thread.clock, lag + cost + costs.block)
+    yield Delay(thread.clock, lag + cost + costs.block)
     _catch_up(thread)
     while not vcpu.runnable:
         if not thread.attention:
             thread.sleeps += 1
-            yield from thread.sleep(deadline)
+            yield thread.fall_asleep(deadline)
+            thread.lag_ns = thread.start_ns
         elif vcpu.waiting == "mwait":
             thread.attention = False  # the next MWAIT leaves for the work
             vcpu.kick()
