@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
 
 from bench.laboratory import virtual, wall
 from bench.laboratory.costs import as_toml, load_preset, preset_names
@@ -16,6 +18,14 @@ from bench.laboratory.sweep.catalogue import Catalogue
 from vmm import EXECUTORS, AssemblyError
 from vmm.asm import assemble
 
+_HERE: Final = Path(__file__).parent
+
+#: What a result in virtual time comes from.
+_MODEL: Final = (
+    *("guest.py", "mailbox.py", "measures.py", "policies.py", "scenario.py"),
+    *("virtual/*.py", "guests/*", "scenarios/*.py", "costs/presets/*.toml"),
+)
+
 
 def catalogue() -> Catalogue:
     """All that there is."""
@@ -24,10 +34,19 @@ def catalogue() -> Catalogue:
         policies=tuple(POLICIES),
         executors=tuple(EXECUTORS),
         host_parameters=virtual.HOST_PARAMETERS,
+        model=digest_of_model(),
         identify_costs=identify_costs,
         check_clock=check_clock,
         measure=measure,
     )
+
+
+def digest_of_model() -> str:
+    """Of the sources that virtual results come from, the core's apart: alike on every host."""
+    digest = sha256()
+    for path in sorted(path for name in _MODEL for path in _HERE.glob(name)):
+        digest.update(path.relative_to(_HERE).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def measure(point: Point) -> Measures:

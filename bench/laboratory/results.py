@@ -45,13 +45,21 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the results are of. `sweep` is the definition as text, `command` what repeats it, and
-    `environment` where it ran: empty when all is in virtual time, which is the same everywhere.
+    """What the results are of. `sweep` is the definition as text, `points` how many it has,
+    `command` what repeats it, and `environment` where it ran: of virtual time, which is the same
+    everywhere, only what has made it.
     """
 
     sweep: str
+    points: int
     command: str
     environment: Mapping[str, Any]
+
+    def unfinished(self, count: int) -> str:
+        """What is to be said of so many results; "" when they are all that there will be."""
+        if count >= self.points:
+            return ""
+        return f"not finished: {count:,} of {self.points:,} points; resume it for the others"
 
     def line(self) -> str:
         """As it stands in the file, with its newline."""
@@ -59,6 +67,7 @@ class Header:
             "format": FORMAT,
             "version": VERSION,
             "sweep": self.sweep,
+            "points": self.points,
             "command": self.command,
             "environment": dict(self.environment),
         }
@@ -135,6 +144,6 @@ def _header(path: Path, line: str) -> Header:
             f" version {VERSION}: run the sweep again"
         )
     try:
-        return Header(fields["sweep"], fields["command"], fields["environment"])
+        return Header(fields["sweep"], fields["points"], fields["command"], fields["environment"])
     except KeyError as missing:
         raise LaboratoryError(f"{path} is damaged: its header has no {missing}") from None

@@ -69,6 +69,7 @@ CATALOGUE = Catalogue(
     policies=("nop", "exit", "fault"),
     executors=("vcpu", "workers"),
     host_parameters=(CORES,),
+    model="the model",
     identify_costs=identify_costs,
     check_clock=lambda clock: None,
     measure=measure,

@@ -27,6 +27,7 @@ _CHARACTER = {
 
 HEADER = Header(
     sweep='scenarios = ["pingpong"]  # <made up> & "quoted"\n',
+    points=1,
     command="python -m bench sweep everything.toml -o results.jsonl",
     environment={
         "cpu": "A processor with a long name & brand <x> @ 3.20GHz",

@@ -114,7 +114,7 @@ def test_a_table_without_an_end() -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     results, text = tmp_path / "results.jsonl", tmp_path / "page.md"
-    write_results(results, Header("", "", {}), RESULTS)
+    write_results(results, Header("", 1, "", {}), RESULTS)
     text.write_text(page("rows=policy columns=cpu"))
     for said in ("new figures", "as it was"):
         done = CliRunner().invoke(cli, ["figures", str(results), str(text)])

@@ -109,6 +109,18 @@ def test_bad_results(
     assert contents(tmp_path / "out") == before
 
 
+def test_a_sweep_that_is_not_finished_says_so(file: Path, tmp_path: Path) -> None:
+    """Cut at the end of a line, it looks whole."""
+    write_results(file, replace(HEADER, points=len(IDLE)), IDLE[:-1])
+    expected = f"not finished: {len(IDLE) - 1} of {len(IDLE)} points"
+    assert expected in run(file).stderr
+    assert expected in run(file, "-o", tmp_path / "out").stderr
+    assert expected in (tmp_path / "out" / "index.html").read_text()
+    write_results(file, replace(HEADER, points=len(IDLE)), IDLE)
+    assert "not finished" not in run(file, "-o", tmp_path / "out").stderr
+    assert "not finished" not in (tmp_path / "out" / "index.html").read_text()
+
+
 def _something_else(out: Path) -> None:
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")

@@ -13,7 +13,7 @@ from bench.laboratory.point import Point
 from bench.laboratory.results import Header, Result, read_results, recover, write_results
 from tests.laboratory.fake import measure
 
-HEADER = Header('scenarios = "alpha"\n', "python -m bench sweep it.toml", {"cores": 2})
+HEADER = Header('scenarios = "alpha"\n', 3, "python -m bench sweep it.toml", {"cores": 2})
 POINTS = [Point("alpha", "nop", "vcpu", "wall", "", {"pause_ms": 0.0}, 0.1, n) for n in range(3)]
 RESULTS = [Result(point, measure(point)) for point in POINTS]
 

@@ -52,7 +52,8 @@ def test_the_file_is_in_the_order_of_the_sweep_and_names_no_host(path: Path) -> 
         SMALL,
         "python -m bench sweep fake.toml -o fake.jsonl",
     )
-    assert recorded.environment == {}  # virtual time is the same everywhere
+    assert recorded.environment == {"model": "the model"}  # it is the same everywhere
+    assert recorded.points == len(swept.points)
 
 
 def test_wall_time_names_its_host(path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_point_that_fails_is_told_and_not_recorded(path: Path, fate: int, fail
         (header(sweep('scenarios = "gamma"')).line(), "holds results of another sweep than"),
         (header(sweep(SMALL)).line().replace('"sweep":"', '"sweep":"= '), "of another sweep than"),
         (
-            header(sweep(SMALL)).line().replace('"environment":{}', '"environment":{"cores":3}'),
+            header(sweep(SMALL)).line().replace('"environment":{', '"environment":{"cores":3,'),
             "was begun under other conditions: cores was 3 and is None",
         ),
     ],
@@ -118,6 +119,13 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(
         run(sweep(SMALL), path, local(1), Watcher())
     assert complaint in str(refused.value)
     assert path.read_text() == contents
+
+
+def test_what_another_model_has_begun_is_refused(path: Path) -> None:
+    swept = sweep(SMALL)
+    run(swept, path, local(1), Watcher())
+    with pytest.raises(LaboratoryError, match="model was 'the model' and is 'changed'"):
+        run(replace(swept, model="changed"), path, local(1), Watcher())
 
 
 def test_points_that_the_sweep_has_not_are_refused(path: Path) -> None:
@@ -163,7 +171,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_cost_table_of_the_users_own_is_known_by_its_contents(path: Path) -> None:
     swept = sweep(SMALL.replace("cheap", "mine.toml"))
     run(swept, path, local(1), Watcher())
-    assert read_results(path)[0].environment == {"costs mine.toml": "the text of mine.toml"}
+    there = {"costs mine.toml": "the text of mine.toml", "model": "the model"}
+    assert read_results(path)[0].environment == there
     changed = replace(swept, own_costs={"mine.toml": "new"})
     with pytest.raises(LaboratoryError, match=r"costs mine.toml was 'the text of .* is 'new'$"):
         run(changed, path, local(1), Watcher())

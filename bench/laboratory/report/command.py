@@ -39,6 +39,7 @@ def report_command(context: click.Context, results: Path, output: Path | None) -
             console = Console()
             console.width = max(console.width, WIDEST)  # no number is cut off
             console.print(tables(found))
+            _warn(header.unfinished(len(found)))
             return
         plots = write_report(output, header, found)
     except LaboratoryError as error:
@@ -46,3 +47,9 @@ def report_command(context: click.Context, results: Path, output: Path | None) -
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from None
     click.echo(f"{output / folder.PAGE}: {len(found)} points, {plots} plots")
+    _warn(header.unfinished(len(found)))
+
+
+def _warn(text: str) -> None:
+    if text:
+        click.echo(f"Warning: the sweep is {text}", err=True)

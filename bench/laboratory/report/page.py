@@ -99,6 +99,8 @@ def page(
         noisy_share=f"{NOISY_SHARE:.0%}",
         confidence=f"{CONFIDENCE:.0%}",
         command=header.command,
+        wall=any(section.clock == "wall" for section in sections),
+        unfinished=header.unfinished(sum(len(one.repeats) for one in summaries)),
         sweep=header.sweep,
         environment={name: one for name, one in header.environment.items() if name != "command"},
         class_of=_class_of,

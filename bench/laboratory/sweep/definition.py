@@ -64,7 +64,7 @@ class Sweep:
     """A definition that has been checked. `name` is that of its file, without folders, or that of
     a shipped one. `text` is its source, `points` what it runs, in order and each once, `varied` the
     names of the parameters that it sets. `own_costs` has the cost tables that do not come with the
-    laboratory, by name, each with a text that changes with it.
+    laboratory, by name, each with a text that changes with it; `model` is the catalogue's.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Sweep:
     points: tuple[Point, ...]
     varied: frozenset[str]
     own_costs: Mapping[str, str]
+    model: str
 
     def describe(self, point: Point) -> str:
         """A point as a reader of this sweep tells it from the others."""
@@ -132,7 +133,7 @@ def parse(name: str, text: str, catalogue: Catalogue) -> Sweep:
     once = {point.key: point for point in points}
     varied = frozenset(parameter for block in blocks for parameter in block.parameters)
     tables = {table: of for block in blocks for table, of in block.costs.items() if of}
-    return Sweep(name, text, tuple(once.values()), varied, tables)
+    return Sweep(name, text, tuple(once.values()), varied, tables, catalogue.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,4 +68,6 @@ def header(sweep: Sweep) -> Header:
     if any(point.clock == "wall" for point in sweep.points):
         where |= asdict(environment(command))
         del where["command"]
-    return Header(sweep.text, command, where)
+    if any(point.clock == "virtual" for point in sweep.points):
+        where["model"] = sweep.model
+    return Header(sweep.text, len(sweep.points), command, where)
