@@ -84,8 +84,7 @@ def calibrate_command(
 @click.command("costs")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.pass_context
-def costs_command(context: click.Context, name: str | None, as_json: bool) -> None:
+def costs_command(name: str | None, as_json: bool) -> None:
     """List the cost tables of virtual time, or show the one called NAME, or in the file NAME.toml.
 
     \b
@@ -97,7 +96,7 @@ def costs_command(context: click.Context, name: str | None, as_json: bool) -> No
     try:
         presets = [load_preset(each) for each in ([name] if name else preset_names())]
     except LaboratoryError as error:
-        raise click.UsageError(str(error), context) from None
+        raise click.UsageError(str(error)) from None
     if as_json:
         shown = [_as_dict(preset) for preset in presets]
         click.echo(json.dumps(shown[0] if name else shown, indent=2))

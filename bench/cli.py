@@ -240,7 +240,7 @@ def core_command(
         try:
             peer = core.require_peer()
         except core.PeerMissingError as error:
-            raise click.UsageError(str(error), context) from None
+            raise click.UsageError(str(error)) from None
     rows: list[core.Row] = []
     interrupted, cpu = False, None
     failure: Exception | None = None

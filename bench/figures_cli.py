@@ -15,8 +15,7 @@ from bench.laboratory.results import read_results
 @click.command("figures")
 @click.argument("results", type=click.Path(path_type=Path))
 @click.argument("page", type=click.Path(path_type=Path))
-@click.pass_context
-def figures_command(context: click.Context, results: Path, page: Path) -> None:
+def figures_command(results: Path, page: Path) -> None:
     """Put figures of RESULTS into the tables of the Markdown file PAGE.
 
     A table says in a comment above it what it shows; bench/laboratory/figures.py has the rules.
@@ -32,10 +31,10 @@ def figures_command(context: click.Context, results: Path, page: Path) -> None:
         filled = fill(text, read_results(results)[1])
         _replace(page, filled)
     except LaboratoryError as error:
-        raise click.UsageError(str(error), context) from None
+        raise click.UsageError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise click.UsageError(f"cannot read or write {page}: {reason}", context) from None
+        raise click.UsageError(f"cannot read or write {page}: {reason}") from None
     click.echo(f"{page}: {'as it was' if filled == text else 'new figures'}")
 
 

@@ -58,7 +58,7 @@ def micro_command(context: click.Context, accept: bool, folder: Path) -> None:
     except KeyboardInterrupt:
         context.exit(_INTERRUPTED)
     except micro.MicroError as error:
-        raise click.UsageError(str(error), context) from None
+        raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from None
     if failed:

@@ -52,7 +52,7 @@ def quick_command(context: click.Context, output: Path) -> None:
         console.print(tables(found))
         write_report(report, header, found)
     except LaboratoryError as error:
-        raise click.UsageError(str(error), context) from None
+        raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot write into {output}: {error.strerror}") from None
     click.echo(f"\nThe report: {report / 'index.html'}")

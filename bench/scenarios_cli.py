@@ -20,8 +20,7 @@ from bench.laboratory.scenario import Scenario
 @click.command("scenarios")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.pass_context
-def scenarios_command(context: click.Context, name: str | None, as_json: bool) -> None:
+def scenarios_command(name: str | None, as_json: bool) -> None:
     """List the laboratory's scenarios, or show one with its parameters.
 
     \b
@@ -35,7 +34,7 @@ def scenarios_command(context: click.Context, name: str | None, as_json: bool) -
     try:
         shown = [find_scenario(name)] if name is not None else list(SCENARIOS.values())
     except LaboratoryError as error:
-        raise click.UsageError(str(error), context) from None
+        raise click.UsageError(str(error)) from None
     if as_json:
         described = [_as_dict(scenario) for scenario in shown]
         click.echo(json.dumps(described if name is None else described[0], indent=2))

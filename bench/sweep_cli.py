@@ -74,7 +74,7 @@ def sweep_command(
         else:
             ran = _run_on_cluster(context, sweep, output, address, catalogue)
     except LaboratoryError as error:
-        raise click.UsageError(str(error), context) from None
+        raise click.UsageError(str(error)) from None
     before = f", {ran.before} were finished before" if ran.before else ""
     click.echo(f"{output}: {ran.measured} points measured, {ran.failed} failed{before}")
     context.exit(1 if ran.failed else 0)

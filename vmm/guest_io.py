@@ -15,9 +15,7 @@ from vmm.console import Console, ScriptConsole, StreamConsole, TerminalConsole
 
 
 @contextmanager
-def serial_input(
-    context: click.Context, path: str | None, *, script: bool
-) -> Iterator[Console | None]:
+def serial_input(path: str | None, *, script: bool) -> Iterator[Console | None]:
     """A console that sends the file `path`, or standard input for "-"; None for None.
 
     `script`: all of it is read first, and there at the guest's first instruction in every run.
@@ -28,28 +26,27 @@ def serial_input(
         yield None
     elif path == "-":
         if sys.stdin is None:
-            raise click.UsageError("standard input is closed: give a file to --input", context)
+            raise click.UsageError("standard input is closed: give a file to --input")
         try:
             source = sys.stdin.fileno()
         except io.UnsupportedOperation:  # something in memory stands for it
             yield ScriptConsole([(b"", sys.stdin.buffer.read())])
         else:
-            yield _console(context, source, script)
+            yield _console(source, script)
     else:
         try:
             file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed below
         except OSError as error:
-            raise click.UsageError(f"cannot read {path}: {error.strerror}", context) from None
+            raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
         with file:
-            yield _console(context, file.fileno(), script)
+            yield _console(file.fileno(), script)
 
 
-def _console(context: click.Context, source: int, script: bool) -> Console:
+def _console(source: int, script: bool) -> Console:
     if script and os.isatty(source):
         raise click.UsageError(
             "with --clock virtual the input cannot come from a terminal, at whose pace no run would"
-            " be like another: give a file to --input",
-            context,
+            " be like another: give a file to --input"
         )
     if script:
         with open(source, "rb", closefd=False) as file:
@@ -59,7 +56,7 @@ def _console(context: click.Context, source: int, script: bool) -> Console:
 
 @contextmanager
 def guest_output(
-    context: click.Context, path: str | None, usual: Callable[[bytes], object] | None
+    path: str | None, usual: Callable[[bytes], object] | None
 ) -> Iterator[Callable[[bytes], object] | None]:
     """What takes the guest's output: the file `path`, which is made anew, or `usual` for None.
 
@@ -70,7 +67,7 @@ def guest_output(
         return
 
     def failed(error: OSError) -> click.UsageError:
-        return click.UsageError(f"cannot write to {path}: {error.strerror}", context)
+        return click.UsageError(f"cannot write to {path}: {error.strerror}")
 
     def write(data: bytes) -> None:
         try:

@@ -22,7 +22,7 @@ def stdout_of(context: click.Context) -> Iterator[None]:
     gone away, having seen enough, and else with a message.
     """
     if sys.stdout is None:
-        raise click.UsageError("standard output is closed: send it somewhere", context)
+        raise click.UsageError("standard output is closed: send it somewhere")
     try:
         yield
     except BrokenPipeError:
@@ -31,7 +31,7 @@ def stdout_of(context: click.Context) -> Iterator[None]:
     except OSError as error:
         _give_up()
         message = f"cannot write to standard output: {error.strerror}"
-        raise click.UsageError(message, context) from None
+        raise click.UsageError(message) from None
 
 
 def _give_up() -> None:

@@ -12,6 +12,7 @@ from tests.differential.disassembly import length, opcode
 from tests.differential.known_faults import KnownFault, Step
 from tests.differential.layout import (
     CR2_AT,
+    CR4_AT,
     CS,
     EBP,
     EDI,
@@ -40,7 +41,7 @@ from tests.differential.paged_step import (
     without_prefixes,
 )
 from tests.differential.paged_transfer_faults import TRANSFER_FAULTS, TRANSFER_RESULTS
-from tests.differential.paging import physical, read_linear
+from tests.differential.paging import GLOBAL, PAGE_GLOBAL, physical, read_linear
 from tests.differential.protection import holds
 
 _PORT_OPCODES = {*range(0x6C, 0x70), *range(0xE4, 0xE8), *range(0xEC, 0xF0)}
@@ -172,6 +173,30 @@ def _flags_before_fault(step: Step) -> bool:
         and {"eflags", "error", "memory"}.issuperset(step.differing)
         and only_marks_differ(step)
         and step.core.registers[EFLAGS] | _RF == step.before[EFLAGS] | _RF
+    )
+
+
+def _resume_flag_pushed(step: Step) -> bool:
+    """It is bit 0 of the third byte pushed."""
+    return (
+        plain_mnemonic(step).startswith("pushf")
+        and bool(step.before[EFLAGS] & _RF)
+        and step.differing == ("memory",)
+        and step.changes == (_RF >> 16,)
+        and step.places[0] in below_stack(step, 4)
+    )
+
+
+def _global_kept(step: Step) -> bool:
+    """The core has not walked to a global page anew: marks of its entry are Unicorn's alone."""
+    return (
+        bool(step.before[CR4_AT] & PAGE_GLOBAL)
+        and step.differing == ("memory",)
+        and only_marks_differ(step)
+        and all(
+            bool(step.ram[place + 1] & GLOBAL >> 8) and not step.ram[place] & change
+            for place, change in zip(step.places, step.changes, strict=True)
+        )
     )
 
 
@@ -318,6 +343,11 @@ PAGED_FAULTS: Final = (
         _enter_looks_ahead,
     ),
     KnownFault(
+        "PUSHFD stores RF",
+        "SDM vol. 2, PUSHF/PUSHFD: VM and RF are cleared in the image that is stored",
+        _resume_flag_pushed,
+    ),
+    KnownFault(
         "SGDT and SIDT store one part though the other faults",
         "SDM vol. 3, 6.5: a fault leaves the state as it was before the instruction",
         _half_a_table_register,
@@ -341,6 +371,11 @@ PAGED_RESULTS: Final = (
         "an instruction that faults has marked other pages before, or not",
         "SDM vol. 3, 4.8: entries are marked as they are used, in whatever order",
         _marked_before_fault,
+    ),
+    KnownFault(
+        "global pages stay in the TLB when CR3 is loaded, or not",
+        "SDM vol. 3, 4.10.4.1: MOV to CR3 need not invalidate them, and others may go at any time",
+        _global_kept,
     ),
     *TRANSFER_RESULTS,
 )

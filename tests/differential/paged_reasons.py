@@ -38,7 +38,7 @@ def explain(step: Step) -> str | None:
 def _finds_no_stack(step: Step) -> bool:
     """Whether there was an exception whose frame the core could not push."""
     taken = Stop.EXCEPTION in (step.core.stop, step.peer.stop)
-    return (taken or step.core.stop is Stop.SHUTDOWN) and any(
+    return (taken or step.core.stop in (Stop.SHUTDOWN, Stop.OUTSIDE)) and any(
         registers[CS] & 3 == 0 and not _has_room(step, registers)
         for registers in (step.before, step.peer.registers)
     )

@@ -117,6 +117,10 @@ PAGED_EXAMPLES = {
     "PUSHA begins with EDI": level3("60", memory=ABSENT, esp=0x9_1000),
     "ARPL stores what it leaves as it is": case("paged", "6318", eax=0x3_0000),
     "ENTER does not look at the final stack pointer": level3("c80000ff", esp=0xC4_CCCC),
+    "PUSHFD stores RF": case("paged", "9c", eflags=0x1_0002),
+    "global pages stay in the TLB when CR3 is loaded, or not": case(
+        "paged", "50", "b800300d00", "0f22d8", "50", esp=0xC3_8650
+    ),
     "SGDT and SIDT store one part though the other faults": case(
         "paged", "0f0103", memory=ABSENT, ebx=0x8_FFFE
     ),

@@ -289,8 +289,8 @@ def run(
         virtual = (saved.description.get("clock") if saved else clock) == "virtual"
         with (
             stdout_of(context),
-            serial_input(context, input_path or needs.input, script=virtual) as serial,
-            guest_output(context, output_path, None if as_json else to_stdout) as output,
+            serial_input(input_path or needs.input, script=virtual) as serial,
+            guest_output(output_path, None if as_json else to_stdout) as output,
         ):
             views = Views(stats, timeline, output)
             if saved is not None:
@@ -339,7 +339,7 @@ def run(
                 codes = {} if post_codes is None else {"post_codes": list(post_codes.codes)}
                 to_stdout(json.dumps(result.as_dict() | codes, indent=2).encode() + b"\n")
     except (AssemblyError, CapstoneMissingError, LoadError, ValueError) as error:
-        raise click.UsageError(str(error), context) from None
+        raise click.UsageError(str(error)) from None
     except KeyboardInterrupt:  # while it was loaded
         context.exit(STATUS[Outcome.INTERRUPTED])
     if not as_json:

@@ -21,8 +21,7 @@ from bench.laboratory.results import read_results
     metavar="DIR",
     help="Write the report into this folder; a report that is there is replaced.",
 )
-@click.pass_context
-def report_command(context: click.Context, results: Path, output: Path | None) -> None:
+def report_command(results: Path, output: Path | None) -> None:
     """Show the results of a sweep: a page with tables and plots.
 
     DIR/index.html opens in any browser, offline too. Beside it are the plots as SVG, and the data
@@ -43,7 +42,7 @@ def report_command(context: click.Context, results: Path, output: Path | None) -
             return
         plots = write_report(output, header, found)
     except LaboratoryError as error:
-        raise click.UsageError(str(error), context) from None
+        raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from None
     click.echo(f"{output / folder.PAGE}: {len(found)} points, {plots} plots")
