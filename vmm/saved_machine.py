@@ -91,6 +91,9 @@ def restore_machine(machine: Machine, snapshot: Snapshot) -> None:
     for loop, state, saved in zip(machine.loops, snapshot.vcpus, loops, strict=True):
         loop.vcpu.restore(state)
         _restore_loop(loop, saved)
+    if machine.board.pc is not None:
+        # INTR may have risen meanwhile, for a tick between the run's end and the save.
+        machine.board.pc.pic.restored()
 
 
 def _save_loop(loop: Loop) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -236,6 +236,19 @@ def test_saved_in_the_middle_it_goes_on_bit_for_bit(tmp_path: Path, limit: int) 
     tail = Machine.restore(tmp_path / "saved").run(PATIENCE)
     assert (tail.trace_hash, tail.guest_ns) == (whole.trace_hash, whole.guest_ns)
     assert head.console + tail.console == whole.console
+
+
+def test_a_tick_between_the_run_and_the_save_is_heard(tmp_path: Path) -> None:
+    """The controller requests its interrupt while the devices are restored, before the vCPU."""
+    first = Machine.load("serial", devices="pc")
+    first.run(timeout=0.1)
+    sleep(0.03)
+    first.save(tmp_path / "saved")
+    second = Machine.restore(tmp_path / "saved", serial=ScriptConsole([(b"", b"hello\n\4")]))
+    assert second.board.pc is not None
+    assert second.board.pc.pic.intr
+    assert second.vcpus[0].request_interrupt_window
+    assert second.run(PATIENCE).outcome is Outcome.EXIT_PORT
 
 
 def test_on_wall_time_the_devices_go_on(tmp_path: Path) -> None:
