@@ -200,6 +200,20 @@ def _global_kept(step: Step) -> bool:
     )
 
 
+def _fetched_in_part(step: Step) -> bool:
+    """Its opcode says already that it is privileged, and its end cannot be fetched."""
+    start = part_of(step.before, CS).base + step.before[EIP] & 0xFFFF_FFFF
+    return (
+        took(step, PF)
+        and not step.core.error & WRITE
+        and step.core.registers[CR2_AT] == (start | 0xFFF) + 1 & 0xFFFF_FFFF
+        and step.peer.vector == GP
+        and not step.peer.error
+        and step.before[CS] & 3 != 0
+        and step.peer.registers[EIP] == step.before[EIP]
+    )
+
+
 def _two_strings(step: Step) -> bool:
     name = plain_mnemonic(step)
     return (
@@ -341,6 +355,11 @@ PAGED_FAULTS: Final = (
         "ENTER does not look at the final stack pointer",
         "SDM vol. 2, ENTER: #PF if a write by the final stack pointer would cause one",
         _enter_looks_ahead,
+    ),
+    KnownFault(
+        "a privileged instruction need not be fetched whole",
+        "SDM vol. 3, table 6-2: faults from fetching come before those from executing",
+        _fetched_in_part,
     ),
     KnownFault(
         "PUSHFD stores RF",

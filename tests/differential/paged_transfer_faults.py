@@ -152,11 +152,12 @@ def _conforming_behind_gate(step: Step) -> bool:
     return plain_mnemonic(step).startswith(_FAR) and step.differing == ("cs",) and kept
 
 
-def _absent_stack_of_task(step: Step) -> bool:
+def _absent_stack(step: Step) -> bool:
+    """Of a new task, or of the outer level that is returned to."""
     core, peer = step.core, step.peer
-    absent = core.vector == SS_FAULT and peer.vector == NP and core.error == peer.error
-    selector = core.registers[SS] & 0xFFFC
-    return core.registers[TR] != step.before[TR] and absent and core.error == selector
+    returns = plain_mnemonic(step).startswith(("ret", "iret"))
+    absent = core.vector == SS_FAULT and peer.vector == NP and core.error == peer.error != 0
+    return absent and (returns or core.registers[TR] != step.before[TR])
 
 
 def _null_kept(step: Step) -> bool:
@@ -184,6 +185,22 @@ def _parameters_in_any_order(step: Step) -> bool:
         and {"cr2", "error", "memory"}.issuperset(step.differing)
         and all(at - first & 0xFFFF_FFFF < _PARAMETERS for at in (core, peer))
         and _only_pushed(step)
+    )
+
+
+def _overlapping_stacks(step: Step) -> bool:
+    """The inner stack's frame lies where the parameters are read."""
+    old = part_of(step.before, SS).base + step.before[ESP]
+    new = part_of(step.core.registers, SS).base + step.core.registers[ESP]
+    return (
+        plain_mnemonic(step).startswith(("call", "lcall"))
+        and step.core.stop is step.peer.stop is Stop.LIMIT
+        and step.differing == ("memory",)
+        and new - _PARAMETERS < old < new + _GATE_FRAME
+        and all(
+            place - physical(step.ram, step.before, new) in range(_GATE_FRAME)
+            for place in step.places
+        )
     )
 
 
@@ -240,9 +257,9 @@ TRANSFER_FAULTS: Final = (
         _conforming_behind_gate,
     ),
     KnownFault(
-        "a task whose stack segment is not present raises #NP",
-        "SDM vol. 3, table 7-1: stack segment is present in memory, else #SS with its selector",
-        _absent_stack_of_task,
+        "a new stack segment that is not present raises #NP",
+        "SDM vol. 3, table 7-1, and vol. 2, RET and IRET: #SS with the segment's selector",
+        _absent_stack,
     ),
     KnownFault(
         "a null selector stays as it is in a return to an outer level",
@@ -262,5 +279,10 @@ TRANSFER_RESULTS: Final = (
         "the parameters of a call gate are copied in any order",
         "SDM vol. 2, CALL, Operation, MORE-PRIVILEGE: their number is given, not their order",
         _parameters_in_any_order,
+    ),
+    KnownFault(
+        "the parameters of a call gate are copied to where they lie",
+        "SDM vol. 2, CALL, Operation, MORE-PRIVILEGE: not how far they are read before the pushes",
+        _overlapping_stacks,
     ),
 )

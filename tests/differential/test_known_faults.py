@@ -91,7 +91,7 @@ PAGED_EXAMPLES = {
     "a call through a gate to conforming code changes the privilege level": level3(
         "9a00000000d000", memory={0xE10D0: "0080580000ec"}
     ),
-    "a task whose stack segment is not present raises #NP": case(
+    "a new stack segment that is not present raises #NP": case(
         "paged", "9a00000000f000", memory={0xE284C: "3b", 0xE2850: "8b"}
     ),
     "a null selector stays as it is in a return to an outer level": case(
@@ -117,6 +117,12 @@ PAGED_EXAMPLES = {
     "PUSHA begins with EDI": level3("60", memory=ABSENT, esp=0x9_1000),
     "ARPL stores what it leaves as it is": case("paged", "6318", eax=0x3_0000),
     "ENTER does not look at the final stack pointer": level3("c80000ff", esp=0xC4_CCCC),
+    "the parameters of a call gate are copied to where they lie": level3(
+        "669a751db800", esp=0x3_1FF0
+    ),
+    "a privileged instruction need not be fetched whole": level3(
+        "0f22d0", memory={0xD1088: "63"}, eip=0x2_1FFE
+    ),
     "PUSHFD stores RF": case("paged", "9c", eflags=0x1_0002),
     "global pages stay in the TLB when CR3 is loaded, or not": case(
         "paged", "50", "b800300d00", "0f22d8", "50", esp=0xC3_8650
