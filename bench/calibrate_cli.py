@@ -22,6 +22,7 @@ from bench.laboratory.parameter import LaboratoryError
 from bench.new_file import NewFile
 from bench.output import document
 from vmm import AssemblyError
+from vmm.output import BadInput
 
 #: As a shell reports a process that SIGINT ended.
 _INTERRUPTED = 130
@@ -96,7 +97,7 @@ def costs_command(name: str | None, as_json: bool) -> None:
     try:
         presets = [load_preset(each) for each in ([name] if name else preset_names())]
     except LaboratoryError as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     if as_json:
         shown = [_as_dict(preset) for preset in presets]
         click.echo(json.dumps(shown[0] if name else shown, indent=2))

@@ -29,6 +29,7 @@ from bench.sweep_cli import sweep_command
 from bench.wake_cli import wake_command
 from bench.work_cli import work_command
 from vmm import AssemblyError
+from vmm.output import BadInput
 
 #: As a shell reports a process that SIGINT ended.
 INTERRUPTED = 130
@@ -240,7 +241,7 @@ def core_command(
         try:
             peer = core.require_peer()
         except core.PeerMissingError as error:
-            raise click.UsageError(str(error)) from None
+            raise BadInput(str(error)) from None
     rows: list[core.Row] = []
     interrupted, cpu = False, None
     failure: Exception | None = None

@@ -10,6 +10,7 @@ import click
 from bench.laboratory.figures import fill
 from bench.laboratory.parameter import LaboratoryError
 from bench.laboratory.results import read_results
+from vmm.output import BadInput
 
 
 @click.command("figures")
@@ -31,10 +32,10 @@ def figures_command(results: Path, page: Path) -> None:
         filled = fill(text, read_results(results)[1])
         _replace(page, filled)
     except LaboratoryError as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise click.UsageError(f"cannot read or write {page}: {reason}") from None
+        raise BadInput(f"cannot read or write {page}: {reason}") from None
     click.echo(f"{page}: {'as it was' if filled == text else 'new figures'}")
 
 

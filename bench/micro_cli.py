@@ -13,6 +13,7 @@ from rich.table import Table
 from bench import micro
 from bench.environment import environment
 from bench.units import duration
+from vmm.output import BadInput
 
 #: As a shell reports a process that SIGINT ended.
 _INTERRUPTED = 130
@@ -58,7 +59,7 @@ def micro_command(context: click.Context, accept: bool, folder: Path) -> None:
     except KeyboardInterrupt:
         context.exit(_INTERRUPTED)
     except micro.MicroError as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from None
     if failed:

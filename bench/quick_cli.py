@@ -12,6 +12,7 @@ from bench.laboratory.report import WIDEST, require, tables, write_report
 from bench.laboratory.results import read_results
 from bench.laboratory.sweep.definition import load
 from bench.sweep_cli import everything, on_this_host, run_sweep
+from vmm.output import BadInput
 
 _SWEEP = "quick"
 
@@ -52,7 +53,7 @@ def quick_command(context: click.Context, output: Path) -> None:
         console.print(tables(found))
         write_report(report, header, found)
     except LaboratoryError as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot write into {output}: {error.strerror}") from None
     click.echo(f"\nThe report: {report / 'index.html'}")

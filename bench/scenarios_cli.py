@@ -15,6 +15,7 @@ from rich.text import Text
 
 from bench.laboratory.parameter import LaboratoryError, Parameter
 from bench.laboratory.scenario import Scenario
+from vmm.output import BadInput
 
 
 @click.command("scenarios")
@@ -34,7 +35,7 @@ def scenarios_command(name: str | None, as_json: bool) -> None:
     try:
         shown = [find_scenario(name)] if name is not None else list(SCENARIOS.values())
     except LaboratoryError as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     if as_json:
         described = [_as_dict(scenario) for scenario in shown]
         click.echo(json.dumps(described if name is None else described[0], indent=2))

@@ -15,6 +15,7 @@ from bench.laboratory.sweep.definition import Sweep, load, shipped
 from bench.laboratory.sweep.local import run_local
 from bench.laboratory.sweep.progress import sweep_progress
 from bench.laboratory.sweep.run import Ran, Runner, run
+from vmm.output import BadInput
 
 #: As a shell reports a process that SIGINT ended.
 _INTERRUPTED = 130
@@ -74,7 +75,7 @@ def sweep_command(
         else:
             ran = _run_on_cluster(context, sweep, output, address, catalogue)
     except LaboratoryError as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     before = f", {ran.before} were finished before" if ran.before else ""
     click.echo(f"{output}: {ran.measured} points measured, {ran.failed} failed{before}")
     context.exit(1 if ran.failed else 0)

@@ -56,6 +56,10 @@ _LISTED = re.compile(r" *(\d+)( .*)")
 _MARKER = re.compile(r' *(\d+) +\t# (\d+) ".*')
 
 
+#: What ld says of a symbol that a 16-bit field cannot hold.
+_TOO_FAR = "relocation truncated to fit: R_386_16"
+
+
 class AssemblyError(ValueError):
     """The source does not assemble or link; the text is the tool's message with file and line."""
 
@@ -160,6 +164,10 @@ def run_tool(command: Sequence[str], folder: str | None = None, standard_input: 
     if process.returncode < 0 or _KILLED in said:
         raise AssemblyError(f"{command[0]} takes too much time, memory or disk for this source")
     if process.returncode != 0:
+        if _TOO_FAR in said:
+            said += (
+                "\nWhere it is to be loaded its addresses do not fit into 16 bits: load it lower."
+            )
         raise AssemblyError(said)
     return said
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-
 from vmm.console import Console, ScriptConsole, StreamConsole, TerminalConsole
+from vmm.output import BadInput
 
 
 @contextmanager
@@ -26,7 +25,7 @@ def serial_input(path: str | None, *, script: bool) -> Iterator[Console | None]:
         yield None
     elif path == "-":
         if sys.stdin is None:
-            raise click.UsageError("standard input is closed: give a file to --input")
+            raise BadInput("standard input is closed: give a file to --input")
         try:
             source = sys.stdin.fileno()
         except io.UnsupportedOperation:  # something in memory stands for it
@@ -37,14 +36,14 @@ def serial_input(path: str | None, *, script: bool) -> Iterator[Console | None]:
         try:
             file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed below
         except OSError as error:
-            raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
+            raise BadInput(f"cannot read {path}: {error.strerror}") from None
         with file:
             yield _console(file.fileno(), script)
 
 
 def _console(source: int, script: bool) -> Console:
     if script and os.isatty(source):
-        raise click.UsageError(
+        raise BadInput(
             "with --clock virtual the input cannot come from a terminal, at whose pace no run would"
             " be like another: give a file to --input"
         )
@@ -66,8 +65,8 @@ def guest_output(
         yield usual
         return
 
-    def failed(error: OSError) -> click.UsageError:
-        return click.UsageError(f"cannot write to {path}: {error.strerror}")
+    def failed(error: OSError) -> BadInput:
+        return BadInput(f"cannot write to {path}: {error.strerror}")
 
     def write(data: bytes) -> None:
         try:

@@ -394,6 +394,7 @@ class Machine:
             stats=stats,
             cpu_seconds=self.runner.cpu_seconds[vcpu.index],
             times=self.meter.times(vcpu.index),
+            last_event=vcpu.last_event,
         )
 
 

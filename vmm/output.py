@@ -10,6 +10,12 @@ from contextlib import contextmanager
 import click
 
 
+class BadInput(click.ClickException):
+    """What was given cannot be used: a message and status 2, without the help for options."""
+
+    exit_code = 2
+
+
 def to_stdout(data: bytes) -> None:
     """Put bytes out at once."""
     sys.stdout.buffer.write(data)
@@ -22,7 +28,7 @@ def stdout_of(context: click.Context) -> Iterator[None]:
     gone away, having seen enough, and else with a message.
     """
     if sys.stdout is None:
-        raise click.UsageError("standard output is closed: send it somewhere")
+        raise BadInput("standard output is closed: send it somewhere")
     try:
         yield
     except BrokenPipeError:
@@ -31,7 +37,7 @@ def stdout_of(context: click.Context) -> Iterator[None]:
     except OSError as error:
         _give_up()
         message = f"cannot write to standard output: {error.strerror}"
-        raise click.UsageError(message) from None
+        raise BadInput(message) from None
 
 
 def _give_up() -> None:

@@ -37,6 +37,9 @@ class VCPUResult:
     #: Host time of the thread in ns by activity (`vmm.seeing.meter.ACTIVITIES`); empty unless the
     #: machine measures.
     times: dict[str, int] = field(default_factory=dict)
+    #: Vector of the exception or interrupt that it took last, -1 for none: who runs into nowhere
+    #: has often begun with one for which there was no handler.
+    last_event: int = -1
 
 
 @dataclass(frozen=True, slots=True)

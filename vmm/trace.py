@@ -192,7 +192,7 @@ def _note(vcpu: VCPU, reason: int, retired: bool) -> str:
     name = EXIT_NAMES.get(reason, str(reason))
     match reason:
         case kvm.KVM_EXIT_DEBUG:
-            return "" if retired else _event(vcpu.last_event)
+            return "" if retired else event_name(vcpu.last_event)
         case kvm.KVM_EXIT_IO if vcpu.io_direction == kvm.KVM_EXIT_IO_OUT:
             data = f"{vcpu.io_data:0{2 * vcpu.io_size}x}"
             return f"{name} out port {vcpu.io_port:#x} data {data}"
@@ -206,7 +206,8 @@ def _note(vcpu: VCPU, reason: int, retired: bool) -> str:
     return name
 
 
-def _event(vector: int) -> str:
+def event_name(vector: int) -> str:
+    """A vector, with the name of its exception where it has one."""
     return f"vector {vector:#04x} {_EXCEPTIONS.get(vector, '')}".rstrip()
 
 

@@ -28,8 +28,8 @@ def refused(result: Result) -> str:
     """The message of a misuse: one, with status 2."""
     assert isinstance(result.exception, SystemExit)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.count("\nError: ") == 1
-    return result.stderr.split("\nError: ")[1]
+    assert f"\n{result.stderr}".count("\nError: ") == 1
+    return result.stderr.split("Error: ", 1)[1]
 
 
 def test_info(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def run(*options: str, typed: bytes = b"") -> subprocess.CompletedProcess[bytes]
 def error(done: subprocess.CompletedProcess[bytes]) -> str:
     """The one message of a command that was misused."""
     assert done.returncode == 2
-    assert done.stderr.count(b"\nError: ") == 1
-    return done.stderr.decode().split("\nError: ")[1]
+    assert (b"\n" + done.stderr).count(b"\nError: ") == 1
+    return done.stderr.decode().split("Error: ", 1)[1]
 
 
 def test_a_pipe_is_the_input_of_the_guest_that_wants_one() -> None:

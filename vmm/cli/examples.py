@@ -19,7 +19,16 @@ _WIDTH = 100
 _NAME = click.argument("name", type=click.Choice(shipped_guests()), metavar="NAME")
 
 
-@click.group(invoke_without_command=True)
+class _Examples(click.Group):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """As click has it. A guest's name is none of a command, and its user is told which."""
+        if cmd_name in shipped_guests():
+            choices = f"it is a guest, to show {cmd_name} or to run {cmd_name}"
+            raise click.UsageError(f"No such command '{cmd_name}': {choices}.", ctx)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Examples, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_context
 def examples(context: click.Context, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from vmm.loader import (
     describe,
     parse_address,
 )
-from vmm.output import stdout_of
+from vmm.output import BadInput, stdout_of
 
 
 @click.command()
@@ -41,7 +41,7 @@ def info(context: click.Context, guest: str, as_rom: bool, as_json: bool) -> Non
     try:
         described = describe(guest, as_rom=as_rom)
     except (AssemblyError, LoadError) as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     with stdout_of(context):
         if as_json:
             click.echo(json.dumps(described.as_dict(), indent=2))
@@ -84,10 +84,10 @@ def asm(context: click.Context, source: Path, output: Path, at: str | None, list
             raise LoadError(f"{output} is the source: give another file for the image")
         output.write_bytes(assembly.image)
     except (AssemblyError, LoadError) as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     except OSError as error:
         message = f"cannot write {output}: {error.strerror}"
-        raise click.UsageError(message) from None
+        raise BadInput(message) from None
     if listing:
         with stdout_of(context):
             click.echo(assembly.listing)

@@ -21,12 +21,12 @@ from vmm.guest_io import guest_output, serial_input
 from vmm.idle import HLT_CHOICES, MWAIT_CHOICES, Choice
 from vmm.loader import NEEDS, LoadError, Needs
 from vmm.machine import CLOCK_CHOICES, MOST_INSTRUCTIONS, START_CHOICES, Machine
-from vmm.output import stdout_of, to_stdout
+from vmm.output import BadInput, stdout_of, to_stdout
 from vmm.result import Outcome, Result
 from vmm.seeing import Views
 from vmm.snapshot import Snapshot, SnapshotError, read_snapshot
 from vmm.tick import TICK_VECTOR
-from vmm.trace import CapstoneMissingError, Trace
+from vmm.trace import CapstoneMissingError, Trace, event_name
 from vmm.work import EXECUTORS
 from x86core import MAX_VCPUS, MOST_TURN
 
@@ -287,6 +287,8 @@ def run(
         saved = _saved(context, restore)
         _check_save(save)
         virtual = (saved.description.get("clock") if saved else clock) == "virtual"
+        if not virtual and _is_given(context, "turn"):
+            raise click.UsageError("--turn needs --clock virtual", context)
         with (
             stdout_of(context),
             serial_input(input_path or needs.input, script=virtual) as serial,
@@ -339,7 +341,7 @@ def run(
                 codes = {} if post_codes is None else {"post_codes": list(post_codes.codes)}
                 to_stdout(json.dumps(result.as_dict() | codes, indent=2).encode() + b"\n")
     except (AssemblyError, CapstoneMissingError, LoadError, ValueError) as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     except KeyboardInterrupt:  # while it was loaded
         context.exit(STATUS[Outcome.INTERRUPTED])
     if not as_json:
@@ -365,6 +367,8 @@ def summary(result: Result) -> str:
             f"vCPU {vcpu.index}: {vcpu.instructions:,} instructions, {vcpu.wakes:,} wakes,"
             f" {vcpu.cpu_seconds:.3f} s of host CPU; exits: {exits or 'none'}"
         )
+        if result.exit_code is None and vcpu.last_event >= 0:
+            lines[-1] += f"; last event taken: {event_name(vcpu.last_event)}"
     if result.trace_hash is not None and result.guest_ns is not None:
         lines.append(f"{result.guest_ns:,} ns of guest time, trace hash {result.trace_hash:016x}")
     work = result.work
@@ -409,11 +413,14 @@ def _saved(context: click.Context, path: str | None) -> Snapshot | None:
     if path is None:
         return None
     for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "")
-        if given is ParameterSource.COMMANDLINE and parameter.name not in _BESIDE_RESTORE:
+        if _is_given(context, parameter.name) and parameter.name not in _BESIDE_RESTORE:
             what = parameter.opts[0] if parameter.opts[0] != "guest" else "GUEST"
             raise click.UsageError(f"--restore has a machine: leave out {what}", context)
     return read_snapshot(path)
+
+
+def _is_given(context: click.Context, parameter: str | None) -> bool:
+    return context.get_parameter_source(parameter or "") is ParameterSource.COMMANDLINE
 
 
 def _trace(wanted: bool, first: int | None, last: int | None) -> Trace | None:

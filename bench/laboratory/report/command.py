@@ -10,6 +10,7 @@ from rich.console import Console
 from bench.laboratory.parameter import LaboratoryError
 from bench.laboratory.report import WIDEST, folder, tables, write_report
 from bench.laboratory.results import read_results
+from vmm.output import BadInput
 
 
 @click.command("report")
@@ -42,7 +43,7 @@ def report_command(results: Path, output: Path | None) -> None:
             return
         plots = write_report(output, header, found)
     except LaboratoryError as error:
-        raise click.UsageError(str(error)) from None
+        raise BadInput(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot write {output}: {error.strerror}") from None
     click.echo(f"{output / folder.PAGE}: {len(found)} points, {plots} plots")
