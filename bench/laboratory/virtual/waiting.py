@@ -210,7 +210,7 @@ def _block(thread: VCPUThread, cost: int) -> Process:
 def _poll_and_block(thread: VCPUThread, cost: int) -> Process:
     """Poll for the window, which grows and shrinks as KVM's does, and only then sleep."""
     vcpu, clock, costs = thread.vcpu, thread.clock, thread.costs
-    began = clock.now
+    began = clock.now + thread.lag_ns
     window = thread.poll_window_ns
     if window:
         yield from thread.spend(cost)
