@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,14 @@ ONE_AT_A_TIME: Final = {
     "vmm",
     "work",
 }
+
+
+def pytest_configure() -> None:
+    """Who is started in the background of a script ignores Ctrl-C, and so would the commands whose
+    end by Ctrl-C is tested.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
