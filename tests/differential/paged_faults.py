@@ -46,6 +46,8 @@ from tests.differential.protection import holds
 
 _PORT_OPCODES = {*range(0x6C, 0x70), *range(0xE4, 0xE8), *range(0xEC, 0xF0)}
 _RF = 1 << 16
+#: In the error code of a page fault.
+_RESERVED = 8
 #: The most that ENTER pushes.
 _ENTER_FRAME = 4 * 32
 #: Of CR0, the bits that there are.
@@ -214,6 +216,10 @@ def _fetched_in_part(step: Step) -> bool:
     )
 
 
+def _reserved_bits(step: Step) -> bool:
+    return took(step, PF) and bool(step.core.error & _RESERVED)
+
+
 def _two_strings(step: Step) -> bool:
     name = plain_mnemonic(step)
     return (
@@ -360,6 +366,11 @@ PAGED_FAULTS: Final = (
         "a privileged instruction need not be fetched whole",
         "SDM vol. 3, table 6-2: faults from fetching come before those from executing",
         _fetched_in_part,
+    ),
+    KnownFault(
+        "large pages reach beyond 4 GiB",
+        "SDM vol. 3, 4.3: without PSE-36, which CPUID does not have, those bits are reserved",
+        _reserved_bits,
     ),
     KnownFault(
         "PUSHFD stores RF",

@@ -74,7 +74,8 @@ class _Registers:
         system = [struct.unpack_from("<I4xQII", data, at) for at in (_LDT, _TR)]
         cr0, _, cr2, cr3, cr4 = struct.unpack_from("<5Q", data, _CONTROLS)
         values = [*general, *(selector for selector, *_ in segments)]
-        values += struct.unpack_from("<Q", data, _EIP)
+        # It may stand there with its sign extended, behind a jump that has written itself.
+        values.append(struct.unpack_from("<Q", data, _EIP)[0] & 0xFFFF_FFFF)
         values.append(self._engine.reg_read(x86_const.UC_X86_REG_EFLAGS))
         for _, base, limit, flags in segments:
             values += (base, limit, flags >> 8 & 0xF0FF)

@@ -21,6 +21,8 @@ from tests.differential.layout import (
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE, GLOBAL = (1 << b for b in (0, 1, 2, 5, 6, 7, 8))
 PAGING, WRITE_PROTECT = 1 << 31, 1 << 16
+#: Of a large page's entry, where there is neither PAT nor PSE-36.
+LARGE_RESERVED: Final = 0x3F_F000
 PAGE_SIZE_EXTENSIONS, PAGE_GLOBAL = 1 << 4, 1 << 7
 
 #: Page tables behind the directory: of linear 0 where everything lies, and of ALIASES and the top.
@@ -85,6 +87,8 @@ def translate(ram: NDArray[np.uint8], registers: tuple[int, ...], linear: int) -
     if not directory & PRESENT:
         return Translation(None, (at,))
     if directory & LARGE and registers[CR4_AT] & PAGE_SIZE_EXTENSIONS:
+        if directory & LARGE_RESERVED:
+            return Translation(None, (at,))
         return Translation(directory & 0xFFC0_0000 | linear & 0x3F_FFFF, (at,), directory)
     inner = (directory & ~0xFFF) + (linear >> 10 & 0xFFC)
     entry = _entry(ram, inner)

@@ -123,6 +123,7 @@ PAGED_EXAMPLES = {
     "a privileged instruction need not be fetched whole": level3(
         "0f22d0", memory={0xD1088: "63"}, eip=0x2_1FFE
     ),
+    "large pages reach beyond 4 GiB": case("paged", "a100108000", memory={0xD0008: "e7200000"}),
     "PUSHFD stores RF": case("paged", "9c", eflags=0x1_0002),
     "global pages stay in the TLB when CR3 is loaded, or not": case(
         "paged", "50", "b800300d00", "0f22d8", "50", esp=0xC3_8650
