@@ -150,3 +150,16 @@ def test_limit_reached_in_the_middle_goes_on_there() -> None:
     assert (view[DATA : DATA + size] == 0x5A).all()
     assert view[DATA + size] == 0
     assert vcpu.instructions == 3
+
+
+@pytest.mark.parametrize("source", ["addr16 rep stosb", "addr16 rep movsb"])
+def test_16_bit_addresses_wrap_in_the_middle_of_a_page(source: str) -> None:
+    """Where the segment has more than 64 KiB, and does not begin with a page."""
+    vcpu = flat32(f"{source}; hlt")
+    vcpu.es.base = DATA + 8
+    vcpu.edi, vcpu.esi, vcpu.ecx, vcpu.eax = 0xFFFC, 0x100, 8, 0x55
+    vcpu.memory.write(0x100, b"\x55" * 8)
+    assert run(vcpu) == "EXIT_HLT"
+    assert vcpu.memory.read(DATA + 8, 5) == b"\x55" * 4 + b"\0"
+    assert vcpu.memory.read(DATA + 8 + 0xFFFC, 8) == b"\x55" * 4 + bytes(4)
+    assert vcpu.edi == 4

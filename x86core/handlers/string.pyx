@@ -152,13 +152,15 @@ cdef inline uint32_t room_in_page(uint32_t linear, int v) noexcept nogil:
     return (PAGE_SIZE - (linear & (PAGE_SIZE - 1))) // size(v)
 
 
-cdef inline uint8_t* span_at(CPU* cpu, int segment, uint32_t offset, uint32_t* elements, int v, int intent) noexcept nogil:
+cdef inline uint8_t* span_at(CPU* cpu, int segment, uint32_t offset, uint32_t mask, uint32_t* elements, int v,
+                             int intent) noexcept nogil:
     """Where elements lie that may be accessed at once; `elements` is cut to them. NULL: none may."""
     cdef uint64_t first = segment_address(cpu, segment, offset, size(v), intent)
     cdef uint32_t room
     if faulted(first):
         return NULL
-    room = room_in_page(<uint32_t>first, v)
+    # As far as the page goes, and before the offset wraps.
+    room = min(room_in_page(<uint32_t>first, v), (mask - offset) // size(v))
     if elements[0] > room:
         elements[0] = room
     if elements[0] < 2 or faulted(segment_address(cpu, segment, offset, elements[0] * size(v), intent)):
@@ -177,10 +179,10 @@ cdef uint32_t at_once(CPU* cpu, Insn* insn, int v, int operation, uint32_t count
         return 0
     # The source first: a destination is marked as written to, and is written to only when there is one.
     if operation == MOVS:
-        source = span_at(cpu, insn.segment, cpu.gpr[ESI] & mask, &elements, v, INTENT_READ)
+        source = span_at(cpu, insn.segment, cpu.gpr[ESI] & mask, mask, &elements, v, INTENT_READ)
         if source == NULL:
             return 0
-    destination = span_at(cpu, ES, cpu.gpr[EDI] & mask, &elements, v, INTENT_WRITE)
+    destination = span_at(cpu, ES, cpu.gpr[EDI] & mask, mask, &elements, v, INTENT_WRITE)
     if destination == NULL:
         return 0
     if operation == MOVS:
