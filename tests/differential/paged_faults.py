@@ -143,7 +143,9 @@ def _reserved_control_bits(step: Step) -> bool:
 def _fetched_ahead(step: Step) -> bool:
     """A page fault for the page behind, which the instruction does not reach."""
     start = part_of(step.before, CS).base + step.before[EIP]
-    last = start + length(step.mode, step.code) - 1
+    executed = step.core.registers[EIP] - step.before[EIP]
+    # Capstone does not know every NOP: what the core has gone over tells its length.
+    last = start + (executed if 0 < executed < 16 else length(step.mode, step.code)) - 1
     return (
         step.peer.vector == PF
         and step.peer.registers[EIP] == step.before[EIP]

@@ -190,17 +190,15 @@ def _parameters_in_any_order(step: Step) -> bool:
 
 def _overlapping_stacks(step: Step) -> bool:
     """The inner stack's frame lies where the parameters are read."""
-    old = part_of(step.before, SS).base + step.before[ESP]
-    new = part_of(step.core.registers, SS).base + step.core.registers[ESP]
+    core = step.core.registers
+    old = physical(step.ram, step.before, part_of(step.before, SS).base + step.before[ESP])
+    new = physical(step.ram, step.before, part_of(core, SS).base + core[ESP])
     return (
         plain_mnemonic(step).startswith(("call", "lcall"))
         and step.core.stop is step.peer.stop is Stop.LIMIT
         and step.differing == ("memory",)
         and new - _PARAMETERS < old < new + _GATE_FRAME
-        and all(
-            place - physical(step.ram, step.before, new) in range(_GATE_FRAME)
-            for place in step.places
-        )
+        and all(place - new in range(_GATE_FRAME) for place in step.places)
     )
 
 
